@@ -1,11 +1,11 @@
 """What can be wrong, and where.
 
-    KatError
-    ├── SpecError      the input has problems              exit 1
-    ├── RefusedError   the input is well-formed, but KAT   exit 3
-    │                  will not act on it
-    └── EncodeError    a value that a file's grammar cannot carry; validation
-                       refuses such values first, so this one means a gap there
+KatError
+├── SpecError      the input has problems              exit 1
+├── RefusedError   the input is well-formed, but KAT   exit 3
+│                  will not act on it
+└── EncodeError    a value that a file's grammar cannot carry; validation
+                   refuses such values first, so this one means a gap there
 """
 
 from collections.abc import Iterable, Sequence

@@ -43,10 +43,14 @@ def spelled(*names: str) -> BeforeValidator:
 
 
 def _proto_spelling(name: str) -> str:
-    return "".join(
-        f"_{c}" if c.isupper() and i and not name[i - 1].isupper() else c.upper()
-        for i, c in enumerate(name)
-    ).upper().replace("-", "_")
+    return (
+        "".join(
+            f"_{c}" if c.isupper() and i and not name[i - 1].isupper() else c.upper()
+            for i, c in enumerate(name)
+        )
+        .upper()
+        .replace("-", "_")
+    )
 
 
 def _quantity_type(parse: Callable[[str], int], show: Callable[[int], str], example: str) -> Any:  # noqa: ANN401 -- an annotation, used as one
@@ -69,6 +73,8 @@ Memory = Annotated[
     int, *_quantity_type(quantity.memory_bytes, quantity.memory_text, "128Mi").__metadata__
 ]
 """Bytes in code; a quantity in files."""
+WholeQuantity = Annotated[int, *_quantity_type(quantity.memory_bytes, str, "1").__metadata__]
+"""A count in code; a quantity in files, as Kubernetes writes `nvidia.com/gpu: "1"`."""
 Int = StrictInt
 Flag = StrictBool
 Port = Annotated[int, Field(strict=True, ge=1, le=65535)]

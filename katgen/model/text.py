@@ -63,18 +63,28 @@ def _not_reserved_name(text: str) -> str:
 
 def _exec_word(text: str) -> str:
     if text == ";":
-        return "a word that is only ';' would start a second command in systemd; write it in a script"
+        return (
+            "a word that is only ';' would start a second command in systemd; write it in a script"
+        )
     return "" if text else "an empty word makes Quadlet drop the words after it; leave it out"
 
 
 def _env_name(text: str) -> str:
     good = _ENV_NAME.fullmatch(text)
-    return "" if good else f"{text[:80]!r} is not a variable's name; use letters, digits, '_', '.', '-'"
+    return (
+        ""
+        if good
+        else f"{text[:80]!r} is not a variable's name; use letters, digits, '_', '.', '-'"
+    )
 
 
 def _label_key(text: str) -> str:
     good = _LABEL_KEY.fullmatch(text)
-    return "" if good else f"{text[:80]!r} is not a label's key; use letters, digits, '_', '.', '-', '/'"
+    return (
+        ""
+        if good
+        else f"{text[:80]!r} is not a label's key; use letters, digits, '_', '.', '-', '/'"
+    )
 
 
 def _absolute(text: str) -> str:
@@ -104,7 +114,9 @@ LabelValue = Annotated[str, _checked(_no_nul, _encodable)]
 EnvName = Annotated[str, _checked(_env_name)]
 EnvValue = Annotated[str, _checked(_no_nul, _encodable)]
 ExecWord = Annotated[str, _checked(_no_nul, _encodable, _exec_word)]
-AbsolutePath = Annotated[str, Field(max_length=4095), _checked(_no_nul, _encodable, _absolute, _path_words)]
+AbsolutePath = Annotated[
+    str, Field(max_length=4095), _checked(_no_nul, _encodable, _absolute, _path_words)
+]
 RelativePath = Annotated[str, Field(max_length=4095), _checked(_no_nul, _encodable, _path_words)]
 FileName = Annotated[str, _checked(_no_nul, _encodable, _file_name)]
 FileContent = Annotated[str, _checked(_encodable)]

@@ -1,0 +1,132 @@
+"""The data that planner, checker and renderer share. No logic lives here.
+
+Everything is immutable and keyed so that a new plan can share what did not change with its parent.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from katgen.model.specs import Specs
+from katgen.names import NodeName, Ordinal, WorkloadKey
+
+
+class Taint(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Keeps instances away that do not tolerate it. `effect` is one of the model's three."""
+
+    key: str
+    effect: str
+    value: str = ""
+
+
+class Node(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
+    """A node as the planner and the renderers see it.
+
+    `allocatable` maps `cpu` (thousandths), `memory` (bytes) and custom resources (counts) to amounts; a missing `cpu`
+    or `memory` has no limit, a missing custom resource is absent. `gateway` is the node's address in the underlay.
+    """
+
+    name: NodeName
+    labels: Mapping[str, str] = {}
+    taints: tuple[Taint, ...] = ()
+    unschedulable: bool = False
+    ready: bool = True
+    allocatable: Mapping[str, int] = {}
+    gateway: str = ""
+    endpoint: str = ""
+    behind_nat: bool = False
+    public_key: str = ""
+    podman_version: str = ""
+    systemd_version: str = ""
+
+
+class Inventory(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
+    """Slow facts about the machines, as planner input.
+
+    `volumes` says where data is that no plan knows of: `<ns>/<workload>/<volume>/<ordinal>` → node.
+    `rested` are released addresses and subnets that may be used again; the time that this takes is the leader's affair.
+    `finished` maps a Job to the run numbers that are complete.
+    """
+
+    nodes: Mapping[NodeName, Node]
+    volumes: Mapping[str, NodeName] = {}
+    rested: frozenset[str] = frozenset()
+    finished: Mapping[WorkloadKey, frozenset[int]] = {}
+
+
+class Placement(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """One instance on its node. `address` is dotted; `gpus` are device numbers on the node."""
+
+    ordinal: Ordinal
+    incarnation: int
+    revision: str
+    node: NodeName
+    address: str
+    gpus: tuple[int, ...] = ()
+
+
+class Refusal(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why `count` nodes (of which `node` is one, or '' for none) cannot take an instance."""
+
+    reason: str
+    count: int = 1
+    node: NodeName = NodeName("")
+
+
+class Unplaced(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An instance that no node can take now, with every reason and how many nodes gave it."""
+
+    ordinal: Ordinal
+    refusals: tuple[Refusal, ...]
+
+
+class WorkloadPlan(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
+    """All decisions for one workload.
+
+    `revision` is a hash of whatever rolls its instances. `uid_base` is the first of 65,536 host uids, 0 for host-root.
+    `virtual_address` is '' without a VirtualLoadBalancer. Placements are sorted by `sort_ordinal`.
+    """
+
+    revision: str
+    next_incarnation: int
+    uid_base: int = 0
+    virtual_address: str = ""
+    placements: tuple[Placement, ...] = ()
+    unplaced: tuple[Unplaced, ...] = ()
+
+
+class Resting(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
+    """An address (dotted) or subnet (CIDR) that had an owner and may not have another yet."""
+
+    resource: str
+    owner: str
+    released_generation: int
+
+
+class Retired(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
+    """What outlives a deleted workload: its incarnations are never used again, its data keeps its uids."""
+
+    next_incarnation: int
+    uid_base: int = 0
+
+
+class Plan(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
+    """Every decision. `parent` is the generation that this plan follows; the first has generation 1, parent 0.
+
+    `subnets` gives each node's part of clusterCIDR, also for nodes that are gone until it has rested.
+    """
+
+    format: int
+    generation: int
+    parent: int
+    specs: Specs
+    inventory: Inventory
+    subnets: Mapping[NodeName, str]
+    workloads: Mapping[WorkloadKey, WorkloadPlan]
+    resting: Mapping[str, Resting] = {}
+    retired: Mapping[WorkloadKey, Retired] = {}
+
+
+def sort_ordinal(ordinal: str) -> tuple[int, str]:
+    """Order ordinals: numbers by value, then node names by text."""
+    return (int(ordinal), "") if ordinal.isdigit() else (2**63, ordinal)
