@@ -1,0 +1,78 @@
+"""Cuts of a plan, each with exactly what one renderer may depend on.
+
+A renderer that is handed a cut cannot read more of the plan, so that a change elsewhere cannot change its bytes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from katgen.model.cluster import ClusterSpec
+from katgen.model.specs import WorkloadObjects
+from katgen.names import NodeName, WorkloadKey
+from katgen.planned import Node, Placement, WorkloadPlan
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterView:
+    """Settings of the cluster. `mtu` is the overlay's, resolved; `multi_node` is false for a lone node."""
+
+    spec: ClusterSpec
+    mtu: int
+    multi_node: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedWorkload:
+    """A workload with its decisions. `isolated` is its namespace's."""
+
+    key: WorkloadKey
+    objects: WorkloadObjects
+    plan: WorkloadPlan
+    isolated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedInstance:
+    """One instance and the workload that it belongs to."""
+
+    of: PlannedWorkload
+    placement: Placement
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """One node: its subnet (`10.100.1.0/24`), its own address (`10.100.1.1`), and what runs there, sorted by workload and ordinal."""
+
+    cluster: ClusterView
+    node: Node
+    subnet: str
+    address: str
+    instances: Sequence[PlacedInstance]
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceView:
+    """One namespace over all nodes: its workloads sorted by key, with all placements."""
+
+    cluster: ClusterView
+    name: str
+    isolated: bool
+    workloads: Sequence[PlannedWorkload]
+
+
+@dataclass(frozen=True, slots=True)
+class PeerView:
+    """A node as the others see it."""
+
+    cluster: ClusterView
+    node: Node
+    subnet: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodesView:
+    """All nodes' names and overlay addresses, sorted by name."""
+
+    cluster: ClusterView
+    addresses: Sequence[tuple[NodeName, str]]
