@@ -1,0 +1,101 @@
+"""Sets of files that several nodes carry: rendered and digested once, whatever the number of nodes.
+
+| set | files | on |
+|---|---|---|
+| `base` | cluster target and slice, users, the overlay's devices | every node |
+| `peers` | one WireGuard or route drop-in for each node | every node, without its own |
+| `nodes` | the zone of node names | every node |
+| `open/<ns>` | zone and services of a namespace | every node |
+| `isolated/<ns>` | the same of an isolated namespace | nodes that run its instances |
+| `group/<ns>` | target and slice of a namespace | nodes that run its instances |
+| `config/<ns>/<name>` | a Config's files | nodes that run a workload that mounts it |
+| `build/<ns>/<name>` | a build unit | nodes that run the workload |
+| `ingress` | the proxy's dynamic file | every node, if any ingress exists |
+
+A manifest says `open/*` for all sets of that prefix, so that a new namespace changes no manifest.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from katgen import names
+from katgen.bundle import Artifact, SharedSet, shared_set
+from katgen.model.specs import WorkloadObjects
+from katgen.names import WorkloadKey
+from katgen.planned import Plan
+from katgen.render import config, grouping, networkd, nft, quadlet, tmpfiles, traefik, zone
+from katgen.render.cut import namespace_view, nodes_view, peer_views
+from katgen.render.view import ClusterView, NamespaceView, PlannedWorkload
+
+OPEN = "open/*"
+
+
+def base_sets(plan: Plan, cluster: ClusterView) -> tuple[SharedSet, ...]:
+    """Return the sets that depend on the cluster's settings and nodes, and on no workload."""
+    base = (*grouping.cluster(), *networkd.shared(cluster), *tmpfiles.sysusers())
+    peers = tuple(a for view in peer_views(plan, cluster) for a in networkd.peer(view))
+    sets = {
+        "base": base,
+        "peers": peers,
+        "nodes": zone.nodes(nodes_view(plan, cluster)),
+    }
+    return _sets(sets)
+
+
+def namespace_sets(
+    plan: Plan, cluster: ClusterView, name: str, workloads: Sequence[PlannedWorkload]
+) -> tuple[SharedSet, ...]:
+    """Return the sets of one namespace."""
+    view = namespace_view(plan, cluster, name, workloads)
+    prefix = "isolated" if view.isolated else "open"
+    sets = {
+        f"{prefix}/{name}": (*zone.namespace(view), *nft.services(view)),
+        f"group/{name}": grouping.namespace(plan.specs.namespaces[name]),
+    }
+    return _sets(sets)
+
+
+def config_sets(plan: Plan, keys: Iterable[WorkloadKey]) -> tuple[SharedSet, ...]:
+    """Return the sets of these Configs."""
+    return _sets({f"config/{k}": config.files(k, plan.specs.configs[k]) for k in keys})
+
+
+def build_sets(
+    cluster: ClusterView, workloads: Iterable[PlannedWorkload]
+) -> tuple[SharedSet, ...]:
+    """Return the build units of these workloads; one without a build has none."""
+    return _sets({f"build/{w.key}": quadlet.build(w, cluster) for w in workloads})
+
+
+def ingress_sets(views: Sequence[NamespaceView]) -> tuple[SharedSet, ...]:
+    """Return the proxy's dynamic configuration over all namespaces."""
+    return _sets({"ingress": traefik.shared(views)})
+
+
+def _sets(artifacts: Mapping[str, tuple[Artifact, ...]]) -> tuple[SharedSet, ...]:
+    return tuple(shared_set(name, files) for name, files in artifacts.items() if files)
+
+
+def mounted_configs(key: WorkloadKey, objects: WorkloadObjects) -> tuple[WorkloadKey, ...]:
+    """Return the Configs that a workload mounts, sorted."""
+    namespace, _ = names.split_key(key)
+    volumes = objects.workload.spec.volumes
+    return tuple(sorted({names.key(namespace, v.config.name) for v in volumes if v.config}))
+
+
+def used_by(workloads: Iterable[PlannedWorkload]) -> tuple[str, ...]:
+    """Return the names of the sets that a node needs because of these workloads."""
+    used: set[str] = set()
+    for workload in workloads:
+        used.update(_used_by_one(workload))
+    return tuple(sorted(used))
+
+
+def _used_by_one(workload: PlannedWorkload) -> Iterable[str]:
+    namespace, _ = names.split_key(workload.key)
+    yield f"group/{namespace}"
+    if workload.isolated:
+        yield f"isolated/{namespace}"
+    for key in mounted_configs(workload.key, workload.objects):
+        yield f"config/{key}"
+    if workload.objects.workload.spec.source.git is not None:
+        yield f"build/{workload.key}"
