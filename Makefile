@@ -1,0 +1,35 @@
+# `make test` runs everything; `make test STAGE=unit` one stage of it (see tests/stages.py).
+STAGE ?=
+PY := .cache/venv/bin/python
+
+.PHONY: test lint generate bench demo packages venv rootfs lock clean
+
+test: rootfs
+	$(PY) -m tests.stages $(STAGE)
+
+lint: venv
+	$(PY) -m tests.stages lint
+
+generate: venv
+	$(PY) -m katgen.cli.generate
+
+bench: venv
+	$(PY) -m tests.bench
+
+demo: rootfs
+	$(PY) -m tests.demo
+
+packages:
+	.ci/setup packages
+
+venv:
+	.ci/setup packages venv
+
+rootfs:
+	.ci/setup packages venv rootfs
+
+lock:
+	.ci/lock
+
+clean:
+	rm -rf --one-file-system .cache build dist *.egg-info .hypothesis .mypy_cache .ruff_cache .import_linter_cache
