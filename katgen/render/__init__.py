@@ -1,0 +1,1 @@
+"""Plan → bytes. Pure: the same plan gives the same bytes anywhere. `cluster` is the entry."""

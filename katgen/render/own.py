@@ -112,7 +112,7 @@ def manifest(
     instances: Mapping[InstanceKey, InstanceFiles],
     uses: tuple[tuple[str, ...], tuple[str, ...]],
 ) -> Manifest:
-    """Return a node's manifest, entries sorted by path; `uses` are shared sets and excluded paths."""
+    """Return a node's manifest, entries sorted by path; `uses`: shared sets, excluded paths."""
     files = instances.values()
     entries = sorted((*own, *(e for f in files for e in f.entries)), key=_path)
     shared, excludes = uses

@@ -59,9 +59,7 @@ def config_sets(plan: Plan, keys: Iterable[WorkloadKey]) -> tuple[SharedSet, ...
     return _sets({f"config/{k}": config.files(k, plan.specs.configs[k]) for k in keys})
 
 
-def build_sets(
-    cluster: ClusterView, workloads: Iterable[PlannedWorkload]
-) -> tuple[SharedSet, ...]:
+def build_sets(cluster: ClusterView, workloads: Iterable[PlannedWorkload]) -> tuple[SharedSet, ...]:
     """Return the build units of these workloads; one without a build has none."""
     return _sets({f"build/{w.key}": quadlet.build(w, cluster) for w in workloads})
 

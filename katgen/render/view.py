@@ -1,6 +1,7 @@
 """Cuts of a plan, each with exactly what one renderer may depend on.
 
-A renderer that is handed a cut cannot read more of the plan, so that a change elsewhere cannot change its bytes.
+A renderer that is handed a cut cannot read more of the plan, so that a change elsewhere cannot
+change its bytes.
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,10 @@ from katgen.planned import Node, Placement, WorkloadPlan
 
 @dataclass(frozen=True, slots=True)
 class ClusterView:
-    """Settings of the cluster. `mtu` is the overlay's, resolved; `multi_node` is false for a lone node."""
+    """Settings of the cluster.
+
+    `mtu` is the overlay's, resolved; `multi_node` is false for a lone node.
+    """
 
     spec: ClusterSpec
     mtu: int
@@ -41,7 +45,10 @@ class PlacedInstance:
 
 @dataclass(frozen=True, slots=True)
 class NodeView:
-    """One node: its subnet (`10.100.1.0/24`), its own address (`10.100.1.1`), and what runs there, sorted by workload and ordinal."""
+    """One node: its subnet (`10.100.1.0/24`), its own address (`10.100.1.1`), and what runs there.
+
+    Instances are sorted by workload and ordinal.
+    """
 
     cluster: ClusterView
     node: Node
