@@ -1,7 +1,8 @@
 """What a node gets: artifacts of its own, and references to sets of artifacts that nodes share.
 
-A shared set is rendered and digested once per cluster. A manifest names the sets it uses; their digests stand once beside
-the manifests under the root, so that a change inside a set touches no manifest.
+A shared set is rendered and digested once per cluster. A manifest names the sets it uses; their
+digests stand once beside the manifests under the root, so that a change inside a set touches no
+manifest.
 """
 
 import hashlib
@@ -35,8 +36,9 @@ class Activation(StrEnum):
 class Artifact(msgspec.Struct, frozen=True, gc=False):
     """One file.
 
-    `path` is absolute on the node. `owner` is `user:group`. `unit` is the unit that runs because of this file, or ''.
-    `pair_key` is stable over revisions: a diff pairs old and new files by it. `digest` is SHA-256 of `content`, hex.
+    `path` is absolute on the node. `owner` is `user:group`. `unit` is the unit that runs because of
+    this file, or ''. `pair_key` is stable over revisions: a diff pairs old and new files by it.
+    `digest` is SHA-256 of `content`, hex.
     """
 
     path: str
@@ -103,7 +105,10 @@ class InstanceEntry(msgspec.Struct, frozen=True, omit_defaults=True, rename="cam
 
 
 class SecretSlot(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
-    """A place for one secret value: which value, for which instance, where, and readable by whom. Never the value."""
+    """A place for one secret value: which, for which instance, where, readable by whom.
+
+    Never the value.
+    """
 
     instance: InstanceKey
     secret: str  # <ns>/<name>
@@ -114,7 +119,12 @@ class SecretSlot(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"
 
 
 class Manifest(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
-    """The full state of a node. `excludes` are paths of shared sets that this node leaves out (its own peer file)."""
+    """The full state of a node.
+
+    `shared_sets` are names of sets; one that ends in `/*` means every set of that prefix, so that a
+    new namespace changes no manifest. `excludes` are paths of shared sets that this node leaves out
+    (its own peer file).
+    """
 
     format: int
     node: NodeName
@@ -126,7 +136,11 @@ class Manifest(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
 
 
 class Root(msgspec.Struct, frozen=True, rename="camel"):
-    """What one signature covers: the digest of every node's manifest and of every shared set."""
+    """What one signature covers: the digest of every node's manifest and of every shared set.
+
+    `digest` is the root of a Merkle tree (`katgen.merkle`) whose leaves are `node NUL name NUL
+    digest` for each manifest by name, then `set NUL name NUL digest` for each set by name.
+    """
 
     format: int
     digest: str

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 class Source:
     """A place in the input: `web.kat:7:5 spec.container.ports[0]`.
 
-    Lines and columns count from 1; 0 means that the place is not known. `file` is `-` for standard input.
+    Lines and columns count from 1; 0 means that the place is not known. `file` is `-` for standard
+    input.
     """
 
     file: str = ""
