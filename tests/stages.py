@@ -110,7 +110,8 @@ def verdict(outcome: Outcome) -> str:
 
 def say(line: str) -> None:
     """Print, before anything that a child prints next."""
-    print(line, flush=True)
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
