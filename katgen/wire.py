@@ -190,7 +190,8 @@ class _Reader:
         except ValidationError as err:
             for fault in err.errors(include_url=False, include_input=False):
                 place = ".".join(map(str, (path, *fault["loc"])))
-                self.problems.append(Problem(Source(self.shown_name, path=place), fault["msg"]))
+                what = fault["msg"].removeprefix("Value error, ")
+                self.problems.append(Problem(Source(self.shown_name, path=place), what))
             return cast("_S", kind.model_construct())
 
     def each(self, kind: type[_S], documents: Mapping[Any, Document], path: str) -> dict[Any, _S]:
@@ -275,7 +276,7 @@ def _laid_out(value: msgspec.Struct) -> bytes:
 
 def _lay(value: object, margin: str, write: Callable[[str], None]) -> None:
     flat = msgspec.json.encode(value).decode()
-    if len(flat) + len(margin) <= LINE_MAX or not isinstance(value, dict | list):
+    if len(flat) + len(margin) <= LINE_MAX or not isinstance(value, dict | list | tuple):
         write(flat)
         return
     opening, closing = "{}" if isinstance(value, dict) else "[]"
