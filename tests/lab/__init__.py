@@ -12,6 +12,7 @@ when the test process is killed. Nothing is reachable from a lab but its own nod
 """
 
 from tests.lab.hosts import host, hosts
-from tests.lab.node import Node, Ran, RunError
+from tests.lab.node import Node
+from tests.lab.process import Ran, RunError
 
 __all__ = ["Node", "Ran", "RunError", "host", "hosts"]

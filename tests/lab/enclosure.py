@@ -6,22 +6,31 @@ namespace, and mounts and links go with the last process. So nothing is left to 
 """
 
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from tests.environment import rootfs_path
+from tests.lab.archive import tar
+from tests.lab.process import Ran, finish
+
 SCRATCH = "/mnt"
 """A tmpfs in the enclosure for uppers and container storage: Podman's overlay driver accepts it."""
 
+# The root file system may itself be below SCRATCH: the working directory still is after the mount.
 SETUP = f"""
 set -eu
+cd "$1"
 mount -t tmpfs -o mode=0755,size=75% lab {SCRATCH}
+mkdir {SCRATCH}/base
+mount --no-canonicalize --bind . {SCRATCH}/base
 ip link set lo up
 echo ready
 exec cat
 """
+UNSHARE = ("unshare", "--mount", "--net", "--pid", "--fork", "--mount-proc")
 STOP_S = 30
 
 
@@ -39,12 +48,9 @@ class Enclosure:
         """Return the command that runs `argv` inside."""
         return ["nsenter", "-t", str(self.pid), "-m", "-n", "-p", "--", *argv]
 
-    def run(self, argv: Sequence[str], stdin: bytes = b"") -> bytes:
-        """Run a command inside, return its output. RuntimeError with its text if it fails."""
-        done = subprocess.run(self.command(argv), input=stdin, capture_output=True, check=False)
-        if done.returncode != 0:
-            raise RuntimeError(f"{' '.join(argv)}: {done.stderr.decode(errors='replace').strip()}")
-        return done.stdout
+    def run(self, argv: Sequence[str], stdin: bytes = b"") -> Ran:
+        """Run a command inside. RunError with its text if it fails."""
+        return finish(self.command(argv), stdin).checked(argv)
 
     def start(self, argv: Sequence[str], log: BinaryIO) -> "subprocess.Popen[bytes]":
         """Start a command that may run as long as the enclosure does; its output goes to `log`."""
@@ -58,13 +64,34 @@ class Enclosure:
         self.children.append(child)
         return child
 
+    def outside(self, path: str) -> Path:
+        """Return where the test process finds a path of the enclosure."""
+        return Path(f"/proc/{self.pid}/root{path}")
+
+    def unpack(self, root: str, files: Mapping[str, bytes]) -> None:
+        """Write files by absolute path below the root of a node or a cell."""
+        if files:
+            self.run(["chroot", root, "tar", "-x", "-C", "/"], tar(files))
+
+    def mount_root(self, name: str) -> str:
+        """Mount an overlay of the root file system and return where; its base is never written.
+
+        Beside it, `containers` is an empty directory that is no overlay.
+        """
+        base = f"{SCRATCH}/{name}"
+        options = f"lowerdir={SCRATCH}/base,upperdir={base}/upper,workdir={base}/work"
+        self.run(["mkdir", "-p", *(f"{base}/{d}" for d in ("upper", "work", "root", "containers"))])
+        # Where overlayfs is missing, mount says so.
+        self.run(["mount", "-t", "overlay", "overlay", "-o", options, f"{base}/root"])
+        return f"{base}/root"
+
 
 @contextmanager
 def enclosure() -> Iterator[Enclosure]:
     """Make one, and end it with the block."""
     # A session of its own: Ctrl-C goes to the test, which then ends the enclosure in order.
     keeper = subprocess.Popen(
-        ["unshare", "--mount", "--net", "--pid", "--fork", "--mount-proc", "sh", "-c", SETUP],
+        [*UNSHARE, "sh", "-c", SETUP, "lab", str(rootfs_path())],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -76,10 +103,8 @@ def enclosure() -> Iterator[Enclosure]:
     try:
         said = keeper.stdout.readline()
         if said != b"ready\n":
-            rest = keeper.stdout.read()
-            raise RuntimeError(
-                f"cannot make a lab: {(said + rest).decode(errors='replace').strip()}"
-            )
+            text = (said + keeper.stdout.read()).decode(errors="replace").strip()
+            raise RuntimeError(f"cannot make namespaces for a lab: {text}")
         inside = Enclosure(_only_child(keeper.pid))
         yield inside
     finally:

@@ -1,36 +1,18 @@
 """One nspawn host: boot it, run commands on it, put files on it."""
 
 import hashlib
-import io
-import re
 import socket
-import subprocess
-import tarfile
-import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.lab.archive import tar
 from tests.lab.enclosure import SCRATCH, Enclosure
+from tests.lab.process import RUN_S, Ran, finish, wait_ready
 
 BOOT_S = 60
-RUN_S = 60
 NO_PIDS = b"# cgroup v1 outside: no pids controller in here\n[containers]\npids_limit=0\n"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-
-class RunError(AssertionError):
-    """A command on a node failed; its text is in the message."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ran:
-    """How a command ended."""
-
-    code: int
-    stdout: str
-    stderr: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +38,8 @@ class Node:
         timeout_s: float = RUN_S,
     ) -> Ran:
         """Run a command and wait for it. RunError if it fails, unless `check` is off."""
-        done = subprocess.run(
-            self.command(argv), input=stdin, capture_output=True, check=False, timeout=timeout_s
-        )
-        ran = Ran(done.returncode, _text(done.stdout), _text(done.stderr))
-        if check and ran.code != 0:
-            raise RunError(
-                f"{self.name}: {' '.join(argv)}: exit {ran.code}\n{ran.stdout}{ran.stderr}"
-            )
-        return ran
+        ran = finish(self.command(argv), stdin, timeout_s)
+        return ran.checked([f"{self.name}:", *argv]) if check else ran
 
     def put(self, path: str, content: bytes, mode: int = 0o644) -> None:
         """Write one file, with the directories above it."""
@@ -72,7 +47,7 @@ class Node:
 
     def put_tree(self, files: Mapping[str, bytes], mode: int = 0o644) -> None:
         """Write files by absolute path, in one go."""
-        self.run(["tar", "-x", "-C", "/"], stdin=_tar(files, mode))
+        self.run(["tar", "-x", "-C", "/"], stdin=tar(files, mode))
 
     def journal(self, unit: str) -> str:
         """Return what a unit has logged, messages only."""
@@ -88,11 +63,8 @@ def boot(
 ) -> Node:
     """Boot a node whose root is mounted on `<SCRATCH>/<name>/root`, and wait until it is up."""
     root = f"{SCRATCH}/{name}/root"
-    seed = _tar({**_settings(name, address), **files}, 0o644)
-    enclosure.run(["chroot", root, "tar", "-x", "-C", "/"], stdin=seed)
-    with tempfile.TemporaryDirectory(prefix="kat-lab-") as folder:
-        leader = _start_nspawn(enclosure, name, groups, Path(folder))
-    node = Node(name, address, leader, enclosure)
+    enclosure.unpack(root, {**_settings(name, address), **files})
+    node = Node(name, address, _start_nspawn(enclosure, name, groups), enclosure)
     # Podman with a user namespace fails while anything is mounted below /sys/kernel.
     node.run(["umount", "-R", "/sys/kernel"], check=False)
     if "pids" not in node.run(["cat", "/sys/fs/cgroup/cgroup.controllers"]).stdout.split():
@@ -113,20 +85,22 @@ def _settings(name: str, address: str) -> dict[str, bytes]:
     }
 
 
-def _start_nspawn(enclosure: Enclosure, name: str, groups: Sequence[Path], folder: Path) -> int:
+def _start_nspawn(enclosure: Enclosure, name: str, groups: Sequence[Path]) -> int:
     """Start nspawn and return its PID 1. RuntimeError with the console if it does not boot."""
-    console = folder / "console"
+    console = enclosure.outside(f"{SCRATCH}/{name}/console")
+    ready = f"{SCRATCH}/{name}/notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify, console.open("wb") as log:
-        notify.bind(str(folder / "notify"))
-        child = enclosure.start(_nspawn(name, groups, folder / "notify"), log)
+        notify.bind(str(enclosure.outside(ready)))
+        child = enclosure.start(_nspawn(name, groups, ready), log)
         try:
-            return _wait_until_up(notify, child)
+            said = wait_ready(notify, child, BOOT_S)
         except TimeoutError as err:
             text = console.read_text(errors="replace")[-4000:]
             raise RuntimeError(f"node {name} does not boot:\n{text}") from err
+    return int(said.partition("X_NSPAWN_LEADER_PID=")[2].split()[0])
 
 
-def _nspawn(name: str, groups: Sequence[Path], notify: Path) -> list[str]:
+def _nspawn(name: str, groups: Sequence[Path], ready: str) -> list[str]:
     """Return nspawn's command line, in a shell that first moves into the node's cgroups."""
     own = [group / name for group in groups]
     for group in own:
@@ -138,43 +112,8 @@ def _nspawn(name: str, groups: Sequence[Path], notify: Path) -> list[str]:
         --notify-ready=yes --console=pipe --bind={SCRATCH}/{name}/containers:/var/lib/containers
     """
     settings = [
-        f"NOTIFY_SOCKET={notify}",
+        f"NOTIFY_SOCKET={ready}",
         "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1",
         "SYSTEMD_NSPAWN_API_VFS_WRITABLE=1",
     ]
     return ["env", *settings, "sh", "-c", join + " ".join(nspawn.split())]
-
-
-def _wait_until_up(notify: socket.socket, child: "subprocess.Popen[bytes]") -> int:
-    """Return the leader's pid once the node says READY=1, sd_notify(3).
-
-    TimeoutError if nspawn ends or takes too long.
-    """
-    leader = 0
-    deadline = time.monotonic() + BOOT_S
-    notify.settimeout(1)
-    while time.monotonic() < deadline and child.poll() is None:
-        try:
-            message = notify.recv(4096).decode(errors="replace")
-        except TimeoutError:
-            continue
-        if found := re.search(r"^X_NSPAWN_LEADER_PID=(\d+)$", message, re.MULTILINE):
-            leader = int(found[1])
-        if "READY=1" in message.splitlines():
-            return leader
-    raise TimeoutError
-
-
-def _tar(files: Mapping[str, bytes], mode: int) -> bytes:
-    """Return files by absolute path as a tar archive owned by root."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for path, content in sorted(files.items()):
-            member = tarfile.TarInfo(path.lstrip("/"))
-            member.size, member.mode = len(content), mode
-            archive.addfile(member, io.BytesIO(content))
-    return buffer.getvalue()
-
-
-def _text(data: bytes) -> str:
-    return data.decode(errors="surrogateescape")
