@@ -1,0 +1,96 @@
+"""libyaml's complaints in words that say what to do."""
+
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from yaml import YAMLError
+from yaml.error import MarkedYAMLError
+from yaml.events import Event
+
+
+class Mark(Protocol):
+    """A place in a chunk, as libyaml's marks and yaml's own have it."""
+
+    @property
+    def line(self) -> int:
+        """From 0."""
+
+    @property
+    def column(self) -> int:
+        """From 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    line: int = 0
+    column: int = 0
+
+
+_START: Final = _Start()
+"""Stands in for a mark that yaml's stubs call optional; libyaml gives one with all it says."""
+
+_INDENTED = (
+    "the indentation fits no line above",
+    "align the line with the keys that it belongs to",
+)
+_QUOTE = ("the quote is not closed", "close it before the document ends")
+_TOLD: Final = {
+    "mapping values are not allowed in this context": (
+        "a ':' stands where no key can be",
+        "put the text in quotes, or mend the indentation",
+    ),
+    "did not find expected key": _INDENTED,
+    "did not find expected '-' indicator": _INDENTED,
+    "did not find expected ',' or '}'": ("the '{' is not closed", "add ',' or '}'"),
+    "did not find expected ',' or ']'": ("the '[' is not closed", "add ',' or ']'"),
+    "found unexpected end of stream": _QUOTE,
+    "found unexpected document indicator": _QUOTE,
+    "found unknown escape character": (
+        "no such escape after a backslash",
+        "double the backslash, or use single quotes",
+    ),
+    "did not find expected node content": (
+        "a value is missing here",
+        "write it, in quotes if it begins with one of , ] }",
+    ),
+    "could not find expected ':'": ("the line is no key with a value", "write `key: value`"),
+    "found a tab character where an indentation space is expected": (
+        "a tab cannot indent YAML",
+        "use spaces",
+    ),
+}
+_ODD_CHARACTER = "found character that cannot start any token"
+
+
+def mark_of(event: Event) -> Mark:
+    """Return where an event begins."""
+    return event.start_mark or _START
+
+
+def told(err: YAMLError, chunk: str) -> tuple[Mark, str, str]:
+    """Return where the syntax breaks, what is wrong there, and what to do.
+
+    A bracket or quote that is never closed is placed where it opens.
+    """
+    if not isinstance(err, MarkedYAMLError):
+        return _START, "this is not YAML", "write the file as text"
+    problem, mark = str(err.problem), err.problem_mark or _START
+    if problem == _ODD_CHARACTER:
+        return mark, *_odd_beginning(_character(chunk, mark))
+    if problem not in _TOLD:
+        return mark, f"broken YAML: {problem}", ""
+    what, hint = _TOLD[problem]
+    opened = what.endswith("not closed")
+    return (err.context_mark or mark) if opened else mark, what, hint
+
+
+def _character(chunk: str, mark: Mark) -> str:
+    lines = chunk.split("\n")
+    line = lines[mark.line] if mark.line < len(lines) else ""
+    return line[mark.column : mark.column + 1]
+
+
+def _odd_beginning(character: str) -> tuple[str, str]:
+    if character == "\t":
+        return "a tab cannot indent YAML", "use spaces"
+    return f"text cannot begin with {character!r}", "put the text in quotes"
