@@ -1,7 +1,7 @@
 """What every kind shares: the envelope, metadata, and the field types that tables, schema and errors are made from."""
 
 from collections.abc import Callable
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 
 from pydantic import (
     BaseModel,
@@ -12,11 +12,21 @@ from pydantic import (
     StrictBool,
     StrictInt,
     WithJsonSchema,
+    model_validator,
 )
 from pydantic.alias_generators import to_camel
 
 from katgen import quantity
-from katgen.model.text import LabelKey, LabelValue, Name, NamespaceName
+from katgen.model.text import (
+    DESCRIPTION,
+    MAX_LABELS,
+    LabelKey,
+    LabelValue,
+    Name,
+    NamespaceName,
+    check_description,
+    check_total,
+)
 
 API_VERSION: Final = "kat/v1alpha1"
 
@@ -93,6 +103,12 @@ class Metadata(Spec):
     generation: int = Field(default=0, **later("set by the leader"))
     resource_version: str = Field(default="", **later("set by the leader"))
     creation_timestamp: str = Field(default="", **later("set by the leader"))
+
+    @model_validator(mode="after")
+    def _fits_a_unit(self) -> Self:
+        check_total((f"{k}={v}" for k, v in self.labels.items()), MAX_LABELS, "labels")
+        check_description(self.annotations.get(DESCRIPTION, ""))
+        return self
 
 
 class Document(Spec):

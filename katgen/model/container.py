@@ -6,13 +6,18 @@ from pydantic import Field, model_validator
 
 from katgen.model.base import Cpu, Flag, Memory, Port, Seconds, Spec, later, spelled
 from katgen.model.text import (
+    MAX_CONTAINER,
     AbsolutePath,
+    Command,
+    DevicePath,
     DnsLabel,
     EnvName,
     EnvValue,
     ExecWord,
     FileName,
+    HealthCommand,
     RelativePath,
+    check_total,
 )
 
 Protocol = Annotated[Literal["TCP", "UDP"], spelled("TCP", "UDP")]
@@ -100,7 +105,7 @@ class SecurityContext(Spec):
     user: UserId | None = Field(default=None, description="User id inside the container.")
     read_only_root_filesystem: Flag = False
     capabilities: Capabilities = Capabilities()
-    devices: tuple[AbsolutePath, ...] = ()
+    devices: tuple[DevicePath, ...] = ()
 
 
 class HttpCheck(Spec):
@@ -113,7 +118,7 @@ class TcpCheck(Spec):
 
 
 class ExecCheck(Spec):
-    command: Annotated[tuple[ExecWord, ...], Field(min_length=1)]
+    command: Annotated[HealthCommand, Field(min_length=1)]
 
 
 class Probe(Spec):
@@ -135,9 +140,7 @@ class Probe(Spec):
 
 
 class Container(Spec):
-    command: tuple[ExecWord, ...] = Field(
-        default=(), description="Replaces the image's entrypoint."
-    )
+    command: Command = Field(default=(), description="Replaces the image's entrypoint.")
     args: tuple[ExecWord, ...] = ()
     working_dir: AbsolutePath | None = None
     image_pull_policy: Annotated[
@@ -154,6 +157,14 @@ class Container(Spec):
     stop_signal: Annotated[str, Field(pattern=r"^SIG[A-Z0-9+-]{2,12}$")] = "SIGTERM"
     stop_timeout_seconds: Seconds = 30
     drain_seconds: Seconds = 5
+
+    @model_validator(mode="after")
+    def _fits_one_line(self) -> Self:
+        probes = [p.exec.command for p in (self.readiness, self.liveness) if p and p.exec]
+        words = [*self.command, *self.args, *(word for command in probes for word in command)]
+        env = [f"{one.name}={one.value}" for one in self.env]
+        check_total([*words, *env], MAX_CONTAINER, "command, args, env and exec checks")
+        return self
 
 
 class SimpleClusterStorage(Spec):

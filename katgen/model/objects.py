@@ -20,6 +20,7 @@ from katgen.model.base import (
 from katgen.model.container import Capability, Probe, Protocol
 from katgen.model.text import (
     AbsolutePath,
+    ContextPath,
     DnsLabel,
     EnvName,
     EnvValue,
@@ -111,7 +112,7 @@ class JobDefinition(Document):
 
 
 class BuildSpec(Spec):
-    build_context: RelativePath = "."
+    build_context: ContextPath = "."
     dockerfile_path: RelativePath = "Dockerfile"
     build_args: dict[EnvName, EnvValue] = Field(default={})
     target_stage: (

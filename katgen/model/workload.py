@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from katgen.model.base import Count, Document, Flag, Int, Seconds, Spec, later, spelled
 from katgen.model.container import Container, Volume, exactly_one
-from katgen.model.text import DnsLabel, LabelKey, LabelValue, Text
+from katgen.model.text import DnsLabel, GitUrl, LabelKey, LabelValue, Text
 
 WorkloadType = Annotated[
     Literal["Service", "Job", "DaemonService"], spelled("Service", "Job", "DaemonService")
@@ -31,7 +31,7 @@ ImageRef = Annotated[
 
 
 class Git(Spec):
-    url: Annotated[str, Field(pattern=r"^(https|ssh|git)://[\x21-\x7e]+$", max_length=2048)]
+    url: GitUrl
     branch: (
         Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$", max_length=255)] | None
     ) = None
