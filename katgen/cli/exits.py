@@ -1,0 +1,25 @@
+"""How `katcall` ends. `docs/reference/cli.md` shows this table."""
+
+from enum import IntEnum
+from typing import Self
+
+
+class Exit(IntEnum):
+    """An exit code and, as its description, what it means."""
+
+    description: str
+
+    def __new__(cls, value: int, description: str) -> Self:
+        """Attach the description to the number."""
+        member = int.__new__(cls, value)
+        member._value_ = value
+        member.description = description
+        return member
+
+    FINE = 0, "done; nothing is wrong with the input"
+    PROBLEMS = 1, "the input has problems, or a file cannot be read or written; nothing was changed"
+    USAGE = 2, "the command line is wrong"
+    REFUSED = 3, "the input is well-formed, but KAT will not act on it; nothing was changed"
+    FAULT = 70, "a fault in KAT itself; please report it"
+    INTERRUPTED = 130, "ended by Ctrl-C; nothing was changed"
+    PIPE_CLOSED = 141, "whoever read the output went away"

@@ -1,0 +1,101 @@
+"""`katcall`: the commands' names and how every command ends.
+
+A command's module is imported when it runs, so that help and completion are there at once.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Final, NamedTuple
+
+import click
+
+from katgen.cli.exits import Exit
+
+
+class Entry(NamedTuple):
+    """Where a command is, and its line in the overview."""
+
+    module: str
+    summary: str
+
+
+COMMANDS: Final = {
+    "validate": Entry("validate", "Say what is wrong with .kat files, all of it at once."),
+    "render": Entry("render", "Write the files that every node gets into a directory."),
+    "plan": Entry("plan", "Show what would change on every node, file by file."),
+    "explain": Entry("explain", "Say for every node whether a workload may run there, and why."),
+    "schema": Entry("schema", "Print the JSON Schema of a kind."),
+    "init-example": Entry("example", "Write a small example that works."),
+    "completion": Entry("completion", "Print the completion script of a shell."),
+    "version": Entry("version", "Print the version."),
+}
+
+
+class Commands(click.Group):
+    """Finds commands in the table above and imports only the one that is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 -- click's signature
+        """Return the names in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 -- click's signature
+        """Import a command, which its module calls `command`."""
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        found = import_module(f"katgen.cli.{entry.module}").command
+        return found if isinstance(found, click.Command) else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 -- click's signature
+        """Write the overview without importing any command."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.summary) for name, entry in COMMANDS.items()])
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 fine, 1 problems in the input, 2 usage, 3 refused.",
+)
+def katcall() -> None:
+    """Turn .kat files into the exact files of every node, offline."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run `katcall` and exit."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run `katcall` and return its exit code."""
+    try:
+        outcome = katcall.main(arguments, prog_name="katcall", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _close_stdout()
+        return Exit.PIPE_CLOSED
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        click.echo("katcall: interrupted", err=True)
+        return Exit.INTERRUPTED
+    except click.ClickException as err:
+        err.show()
+        return Exit.USAGE
+    except Exception as err:  # noqa: BLE001 -- the shell's last resort: it tells faults from answers
+        return _fault(err)
+    return outcome if isinstance(outcome, int) else Exit.FINE
+
+
+def _fault(err: Exception) -> Exit:
+    import traceback  # noqa: PLC0415 -- 5 ms of every start
+
+    click.echo("".join(traceback.format_exception(err)), err=True, nl=False)
+    click.echo("katcall: this is a fault in KAT; please report it with the lines above", err=True)
+    return Exit.FAULT
+
+
+def _close_stdout() -> None:
+    """Keep Python from complaining at exit about what it could not write."""
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 -- pathlib costs 10 ms of start
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
