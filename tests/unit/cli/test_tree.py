@@ -1,0 +1,172 @@
+import errno
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from katgen.cli import tree
+from katgen.cli.tree import TreeFile, write_tree
+from katgen.errors import RefusedError
+
+OLD = TreeFile("a/etc/old", b"old")
+NEW = TreeFile("a/etc/new", b"new", 0o640)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != tree.SUMS
+    }
+
+
+def refusal(folder: Path) -> str:
+    before = content(folder)
+    with pytest.raises(RefusedError) as caught:
+        write_tree(folder, [NEW])
+    assert content(folder) == before
+    return str(caught.value)
+
+
+def test_files_arrive_with_their_modes(tmp_path: Path) -> None:
+    write_tree(tmp_path / "deep/out", [NEW])
+    assert content(tmp_path / "deep/out") == {"a/etc/new": b"new"}
+    assert (tmp_path / "deep/out/a/etc/new").stat().st_mode & 0o7777 == 0o640
+
+
+def test_the_directory_has_the_mode_that_mkdir_gives(tmp_path: Path) -> None:
+    write_tree(tmp_path / "out", [NEW])
+    (tmp_path / "plain").mkdir()
+    assert (tmp_path / "out").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_second_tree_replaces_the_first_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    write_tree(tmp_path / "out", [OLD])
+    write_tree(tmp_path / "out", [NEW])
+    assert content(tmp_path) == {"out/a/etc/new": b"new"}
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_an_empty_directory_is_taken(tmp_path: Path) -> None:
+    write_tree(tmp_path, [NEW])
+    assert content(tmp_path) == {"a/etc/new": b"new"}
+
+
+def test_a_foreign_file_is_named_and_kept(tmp_path: Path) -> None:
+    write_tree(tmp_path / "out", [OLD])
+    (tmp_path / "out/notes").write_text("mine")
+    assert refusal(tmp_path / "out") == (
+        f"{tmp_path}/out/notes: was not written by KAT; KAT replaces only what it wrote: "
+        "move the file away, or name another directory"
+    )
+
+
+def test_an_edited_file_is_named_and_kept(tmp_path: Path) -> None:
+    write_tree(tmp_path / "out", [OLD])
+    (tmp_path / "out/a/etc/old").write_text("edited")
+    assert f"{tmp_path}/out/a/etc/old: was edited since KAT wrote it" in refusal(tmp_path / "out")
+
+
+def test_a_directory_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    for number in range(12):
+        (tmp_path / f"{number}").write_text("mine")
+    lines = refusal(tmp_path).splitlines()
+    assert len(lines) == 11
+    assert f"{tmp_path}: and 2 more files" in lines
+
+
+def test_a_foreign_link_is_kept_and_not_followed(tmp_path: Path) -> None:
+    write_tree(tmp_path / "out", [OLD])
+    (tmp_path / "out/link").symlink_to("/etc")
+    assert f"{tmp_path}/out/link: was not written by KAT" in refusal(tmp_path / "out")
+
+
+def test_a_file_in_the_place_of_the_directory_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(RefusedError, match="is no directory"):
+        write_tree(tmp_path / "out", [NEW])
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_the_working_directory_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "is the working directory" in refusal(Path())
+
+
+def test_a_link_to_the_directory_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "out").symlink_to("real")
+    write_tree(tmp_path / "out", [NEW])
+    assert (tmp_path / "out").is_symlink()
+    assert content(tmp_path / "real") == {"a/etc/new": b"new"}
+
+
+def failing(err: BaseException) -> Iterator[TreeFile]:
+    yield NEW
+    raise err
+
+
+@pytest.mark.parametrize("err", [OSError(errno.ENOSPC, "No space left"), KeyboardInterrupt()])
+def test_what_fails_on_the_way_leaves_the_old_tree_whole(
+    tmp_path: Path, err: BaseException
+) -> None:
+    write_tree(tmp_path / "out", [OLD])
+    with pytest.raises(type(err)):
+        write_tree(tmp_path / "out", failing(err))
+    assert content(tmp_path) == {"out/a/etc/old": b"old"}
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+def test_a_full_disk_leaves_the_old_tree_whole(tmp_path: Path) -> None:
+    """In a mount namespace of its own, on a file system of 64 KiB."""
+    script = """
+import sys
+from pathlib import Path
+from katgen.cli.tree import TreeFile, write_tree
+out = Path(sys.argv[1], "out")
+write_tree(out, [TreeFile("a", b"old")])
+try:
+    write_tree(out, [TreeFile("a", b"x" * 100_000)])
+except OSError as err:
+    print(err.strerror, (out / "a").read_text(), [p.name for p in out.parent.iterdir()])
+"""
+    mount = 'mount -t tmpfs -o size=64k none "$1" && exec "$2" -c "$3" "$1"'
+    command = ["unshare", "-m", "sh", "-c", mount, "sh", str(tmp_path), sys.executable, script]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    assert done.stdout == "No space left on device old ['out']\n", done.stderr
+
+
+def test_without_an_exchange_the_old_tree_is_moved_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a file system without renameat2."""
+    monkeypatch.setattr(tree, "_exchanged", lambda *_: False)
+    write_tree(tmp_path / "out", [OLD])
+    write_tree(tmp_path / "out", [NEW])
+    assert content(tmp_path) == {"out/a/etc/new": b"new"}
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_sha256sum_confirms_every_file_whatever_its_name(tmp_path: Path) -> None:
+    names = ["plain", "with blank", "back\\slash", "new\nline", "both\\n\n", "umläut"]
+    write_tree(tmp_path / "out", [TreeFile(name, name.encode()) for name in names])
+    done = subprocess.run(
+        ["sha256sum", "--check", "--strict", "--quiet", tree.SUMS], cwd=tmp_path / "out", check=True
+    )
+    assert done.returncode == 0
+    write_tree(tmp_path / "out", [NEW])
+
+
+def test_the_listing_is_sorted_by_name(tmp_path: Path) -> None:
+    write_tree(tmp_path / "out", [OLD, NEW])
+    assert (tmp_path / f"out/{tree.SUMS}").read_text() == (
+        f"{hashlib.sha256(b'new').hexdigest()}  a/etc/new\n"
+        f"{hashlib.sha256(b'old').hexdigest()}  a/etc/old\n"
+    )
