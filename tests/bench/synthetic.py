@@ -47,7 +47,7 @@ def document(number: int, replicas: int, image: str = "registry.example/shop/web
     }
     if number % 3:
         spec["nodeSelector"] = {"zone": ZONES[number % 5]}
-    if number % 3 == 2:  # noqa: PLR2004 -- a third of them
+    if number % 3 == 2:
         spec["nodeSelector"]["disk"] = DISKS[number // 3 % 2]
     metadata = {"name": f"w{number}", "namespace": f"n{number % 250}", "labels": {"tier": "front"}}
     return {"kind": "Workload", "metadata": metadata, "spec": spec}
