@@ -46,7 +46,9 @@ class Cell:
         """Start a daemon, end it once it says READY=1; return its output. TimeoutError if never."""
         log = self.enclosure.outside(f"{self.root}/run/daemon.log")
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify, log.open("wb") as output:
-            notify.bind(str(self.enclosure.outside(f"{self.root}/run/notify")))
+            ready = self.enclosure.outside(f"{self.root}/run/notify")
+            notify.bind(str(ready))
+            ready.chmod(0o666)  # daemons give up root first
             command = self.within(["env", "NOTIFY_SOCKET=/run/notify", *argv])
             child = self.enclosure.start(command, output)
             try:

@@ -14,6 +14,7 @@ UNITS = "/etc/systemd/system/"
 GENERATED = "/run/generated"
 SUFFIX = {".container": "", ".build": "-build", ".network": "-network", ".volume": "-volume"}
 KINDS = (".service", ".socket", ".timer", ".target", ".slice", ".mount", ".automount")
+TIMER_UNIT = re.compile(r"^Unit\s*=\s*(\S+)$", re.MULTILINE)
 OWN_PROGRAM = re.compile(rb"^Exec\w+=[-@:+!|]*(/\S*/kat[-\w]*)", re.MULTILINE)
 
 
@@ -68,7 +69,7 @@ def judge(cell: Cell, files: Mapping[str, bytes]) -> list[Complaint]:
     cell.enclosure.unpack(cell.root, {**static, **_stubs({**static, **files})})
     units = [f"{GENERATED}/{name}" for name in generated.services]
     units += [p for p in files if p.startswith(UNITS) and PurePosixPath(p).suffix in KINDS]
-    complaints = list(generated.complaints)
+    complaints = [*generated.complaints, *_timers_without_unit(files, generated.services)]
     if units:
         argv = ["systemd-analyze", "verify", "--man=no", "--recursive-errors=yes", *sorted(units)]
         ran = cell.run(argv)
@@ -76,6 +77,20 @@ def judge(cell: Cell, files: Mapping[str, bytes]) -> list[Complaint]:
         if ran.code != 0 and not ran.stderr:
             complaints.append(Complaint("systemd-analyze verify", UNITS, f"exit {ran.code}"))
     return complaints
+
+
+def _timers_without_unit(
+    files: Mapping[str, bytes], services: Mapping[str, str]
+) -> list[Complaint]:
+    """Complain of timers that start nothing: verify takes a Unit= that does not exist."""
+    known = {*services, *(PurePosixPath(path).name for path in {**files, **static_units()})}
+    return [
+        Complaint("systemd timers", path, f"Unit={unit} is not there")
+        for path, content in files.items()
+        if path.startswith(UNITS) and path.endswith(".timer")
+        for unit in TIMER_UNIT.findall(content.decode())
+        if unit not in known
+    ]
 
 
 def _stubs(units: Mapping[str, bytes]) -> dict[str, bytes]:

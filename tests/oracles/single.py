@@ -12,6 +12,7 @@ from tests.oracles.complaint import Complaint, complaints_from
 SYSUSERS = "/etc/sysusers.d/"
 TMPFILES = "/etc/tmpfiles.d/"
 INCLUDE = re.compile(rb'^\s*include\s+"([^"]+)"', re.MULTILINE)
+ZONE_IS_FINE = re.compile(r"zone \S+/IN: loaded serial \d+|OK")
 CALENDAR = re.compile(r"^OnCalendar\s*=\s*(.+)$", re.MULTILINE)
 
 
@@ -39,11 +40,10 @@ def zone(cell: Cell, files: Mapping[str, bytes]) -> list[Complaint]:
     """Load each `<origin>.zone`; a warning is a complaint too."""
     complaints = []
     for path in files:
-        argv = ["named-checkzone", "-q", "-i", "none", "-k", "fail", "-n", "fail", "-m", "fail"]
         origin = PurePosixPath(path).name.removesuffix(".zone")
-        if cell.run([*argv, origin, path]).code != 0:
-            ran = cell.run(["named-checkzone", *argv[2:], origin, path])
-            complaints += complaints_from("named-checkzone", path, ran.stdout + ran.stderr)
+        ran = cell.run(["named-checkzone", "-i", "none", "-k", "fail", origin, path])
+        said = complaints_from("named-checkzone", path, ran.stdout + ran.stderr)
+        complaints += [line for line in said if not ZONE_IS_FINE.fullmatch(line.text)]
     return complaints
 
 
