@@ -191,8 +191,8 @@ def _health_words(command: tuple[str, ...]) -> tuple[str, ...]:
         )
     else:
         size = _byte_size(json.dumps(command))
-    if size > MAX_WORD:
-        raise ValueError(f"{size} bytes are too many; at most {MAX_WORD} are carried")
+    if size > MAX_TEXT:
+        raise ValueError(f"{size} bytes are too many; at most {MAX_TEXT} are carried")
     return command
 
 
