@@ -5,6 +5,7 @@ import io
 import re
 import subprocess
 import tokenize
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ TOP = {
     *("README.md", "LICENSE", "CHANGELOG.md", "Makefile", "pyproject.toml", "flake.nix"),
     ".gitignore",
 }
+PRODUCT = ("agent", "katgen", "units")
 FILE_LINES = 600
 FUNCTION_LINES = 40
 LONG_BY_NATURE = re.compile(r"LICENSE|.*\.lock|tests/golden/.*|docs/reference/.*|.*\.json")
@@ -54,6 +56,13 @@ def text(path: Path) -> str:
 
 def test_the_top_level_is_the_agreed_one() -> None:
     assert {path.parts[0] for path in FILES} - TOP == set()
+
+
+def test_every_package_is_listed_for_the_wheel() -> None:
+    setup = tomllib.loads(text(Path("pyproject.toml")))["tool"]["setuptools"]
+    found = {p.parent for p in PYTHON if p.name == "__init__.py" and p.parts[0] in PRODUCT}
+    names = {"katgen.units" if p == Path("units") else ".".join(p.parts) for p in found}
+    assert set(setup["packages"]) == names
 
 
 def test_no_file_is_longer_than_600_lines() -> None:
