@@ -17,6 +17,7 @@ from katgen.model.base import (
     later,
     spelled,
 )
+from katgen.model.calendar import on_calendar
 from katgen.model.container import Capability, Probe, Protocol
 from katgen.model.text import (
     AbsolutePath,
@@ -102,6 +103,12 @@ class JobSpec(Spec):
         Literal["Allow", "Forbid", "Replace"], spelled("Allow", "Forbid", "Replace")
     ] = "Forbid"
     history_limit: Count = Field(default=3, **later("job history"))
+
+    @model_validator(mode="after")
+    def _schedule_is_one(self) -> Self:
+        if self.schedule is not None:
+            on_calendar(self.schedule, self.time_zone)
+        return self
 
 
 class JobDefinition(Document):
