@@ -3,8 +3,10 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+from katgen import names
 from katgen.names import NodeName, WorkloadKey, split_key
 from katgen.planned import Plan
+from katgen.render import config
 from katgen.render.view import (
     ClusterView,
     NamespaceView,
@@ -28,9 +30,18 @@ def cluster_view(plan: Plan) -> ClusterView:
 
 def planned_workload(plan: Plan, key: WorkloadKey) -> PlannedWorkload:
     """Return a workload of the plan with its objects."""
-    namespace = plan.specs.namespaces[split_key(key)[0]]
+    name = split_key(key)[0]
+    objects = plan.specs.workloads[key]
+    volumes = objects.workload.spec.volumes
+    configs = {v.config.name: names.key(name, v.config.name) for v in volumes if v.config}
+    secrets = {v.secret.name: names.key(name, v.secret.name) for v in volumes if v.secret}
     return PlannedWorkload(
-        key, plan.specs.workloads[key], plan.workloads[key], namespace.spec.isolated
+        key,
+        objects,
+        plan.workloads[key],
+        plan.specs.namespaces[name].spec.isolated,
+        {one: config.folder(at, plan.specs.configs[at]) for one, at in configs.items()},
+        {one: plan.specs.secrets[at] for one, at in secrets.items()},
     )
 
 

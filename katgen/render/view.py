@@ -4,8 +4,8 @@ A renderer that is handed a cut cannot read more of the plan, so that a change e
 change its bytes.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from katgen.model.cluster import ClusterSpec
 from katgen.model.specs import WorkloadObjects
@@ -27,12 +27,18 @@ class ClusterView:
 
 @dataclass(frozen=True, slots=True)
 class PlannedWorkload:
-    """A workload with its decisions. `isolated` is its namespace's."""
+    """A workload with its decisions. `isolated` is its namespace's.
+
+    `config_folders` says where on a node each Config is that it mounts, `secret_keys` which keys
+    each Secret has that it mounts; both by the object's name.
+    """
 
     key: WorkloadKey
     objects: WorkloadObjects
     plan: WorkloadPlan
     isolated: bool
+    config_folders: Mapping[str, str] = field(default_factory=dict)
+    secret_keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
