@@ -1,7 +1,8 @@
 """Options that several commands share, and how every command ends."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import click
 
@@ -33,6 +34,9 @@ parent = click.option(
     metavar="PLAN.JSON",
     help="The plan to follow: what need not move stays where that plan has it.",
 )
+allow_unplaced = click.option(
+    "--allow-unplaced", is_flag=True, help="Go on if an instance has no node; it is left out."
+)
 Command = Callable[..., "int | None"]
 
 
@@ -50,6 +54,32 @@ def json_only(command: Command) -> Command:
     return click.option("--json", "is_json", is_flag=True, help="Print JSON; the same as -o json.")(
         command
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """The paths that a command line names; '' where there is none."""
+
+    files: Sequence[str]
+    cluster: str = ""
+    nodes: str = ""
+    parent: str = ""
+
+
+Given = str | Sequence[str] | None
+
+
+def named(given: Mapping[str, Given]) -> Named:
+    """Return the paths among a command's options."""
+    files = given["files"] or ()
+    cluster, nodes, parent = (str(given.get(name) or "") for name in ("cluster", "nodes", "parent"))
+    return Named(files, cluster, nodes, parent)
+
+
+def require_offline(*, is_given: bool) -> None:
+    """Raise UsageError without --offline: no leader can be asked yet."""
+    if not is_given:
+        raise click.UsageError("asking a leader is not built yet; add --offline")
 
 
 def ending(command: Command) -> Callable[..., int]:

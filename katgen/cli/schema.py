@@ -1,0 +1,16 @@
+"""`katcall schema`."""
+
+import click
+
+from katgen.cli.output import print_json
+from katgen.model.kinds import KINDS
+
+
+@click.command("schema", short_help="Print the JSON Schema of a kind.")
+@click.argument("kind", type=click.Choice(list(KINDS), case_sensitive=False))
+def command(kind: str) -> None:
+    """Print the JSON Schema of KIND, for editors and checks in CI.
+
+    It is made from the model that `validate` uses.
+    """
+    print_json(KINDS[kind].model_json_schema(by_alias=True))
