@@ -46,7 +46,9 @@ class Enclosure:
 
     def command(self, argv: Sequence[str]) -> list[str]:
         """Return the command that runs `argv` inside."""
-        return ["nsenter", "-t", str(self.pid), "-m", "-n", "-p", "--", *argv]
+        # --root: in a chroot the namespace's own root is not what the tests see.
+        enter = ["nsenter", "-t", str(self.pid), "--mount", "--net", "--pid", "--root", "--wd"]
+        return [*enter, "--", *argv]
 
     def run(self, argv: Sequence[str], stdin: bytes = b"") -> Ran:
         """Run a command inside. RunError with its text if it fails."""
