@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from katgen import validate
 from katgen.errors import SpecError
-from katgen.model import cluster
+from katgen.model import node as model
 from katgen.names import NodeName
 from katgen.parse import Parsed
 from katgen.planned import Inventory, Node, Taint
@@ -21,13 +21,13 @@ def validate_nodes(parsed: Parsed) -> Inventory:
     return inventory(checked.nodes)
 
 
-def inventory(nodes: Iterable[cluster.Node]) -> Inventory:
+def inventory(nodes: Iterable[model.Node]) -> Inventory:
     """Return the inventory of validated Nodes; without any, of the one node `local`."""
     known = sorted(map(_node, nodes), key=lambda node: node.name) or [LOCAL]
     return Inventory(nodes={node.name: node for node in known})
 
 
-def _node(written: cluster.Node) -> Node:
+def _node(written: model.Node) -> Node:
     spec, status = written.spec, written.status
     address = str(spec.advertise_address or "")
     return Node(
@@ -46,7 +46,7 @@ def _node(written: cluster.Node) -> Node:
     )
 
 
-def _amounts(capacity: cluster.Capacity | None) -> dict[str, int]:
+def _amounts(capacity: model.Capacity | None) -> dict[str, int]:
     if capacity is None:
         return {}
     machine = {"cpu": capacity.cpu, "memory": capacity.memory}

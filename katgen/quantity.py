@@ -1,14 +1,16 @@
 """Quantities in Kubernetes' grammar: `250m`, `1.5`, `128Mi`, `1e3`, `2k`.
 
-Source: k8s.io/apimachinery/pkg/api/resource, quantity.go. Negative amounts are refused: nothing here can be negative.
+Source: k8s.io/apimachinery/pkg/api/resource, quantity.go. Negative amounts are refused: nothing
+here can be negative.
 """
 
 import re
 from fractions import Fraction
+from typing import Final
 
-_QUANTITY = re.compile(
-    r"\+?(?P<number>\d+\.?\d*|\.\d+)(?P<suffix>[numkMGTPE]|[KMGTPE]i|[eE][+-]?\d{1,2})?", re.ASCII
-)
+PATTERN: Final = r"\+?([0-9]+\.?[0-9]*|\.[0-9]+)([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]{1,2})?"
+"""Of the whole text; groups: number, suffix."""
+_QUANTITY = re.compile(PATTERN)
 _SCALES = {
     "n": Fraction(1, 10**9), "u": Fraction(1, 10**6), "m": Fraction(1, 1000), "": Fraction(1),
     "k": Fraction(10**3), "M": Fraction(10**6), "G": Fraction(10**9), "T": Fraction(10**12),
@@ -31,11 +33,11 @@ def amount(text: str) -> Fraction:
             f"{text[:_LONGEST]!r} is not a quantity; write a number with an optional suffix, "
             "as 250m, 1.5, 128Mi or 2G"
         )
-    suffix = match["suffix"] or ""
+    number, suffix = match[1], match[2] or ""
     scale = _SCALES.get(suffix)
     if scale is None:
         scale = Fraction(10) ** int(suffix[1:])
-    return Fraction(match["number"]) * scale
+    return Fraction(number) * scale
 
 
 def _rounded_up(value: Fraction, text: str) -> int:

@@ -1,22 +1,10 @@
-"""What every kind shares: the envelope, metadata, and the field types that tables, schema and errors are made from."""
+"""What every kind shares: the envelope, metadata, and the marks that fields carry."""
 
-from collections.abc import Callable
-from typing import Annotated, Any, Final, Self
+from typing import Any, Final, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    StrictBool,
-    StrictInt,
-    WithJsonSchema,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
-from katgen import quantity
 from katgen.model.text import (
     DESCRIPTION,
     MAX_LABELS,
@@ -39,70 +27,50 @@ class Spec(BaseModel):
     )
 
 
-def later(what: str) -> dict[str, Any]:
-    """Mark a field whose behaviour is not built: any value but the default is "not supported yet"."""
-    return {"json_schema_extra": {"x-kat-later": what}}
+def later(what: str, *values: str) -> dict[str, Any]:
+    """Mark a field whose behaviour is not built: any value but the default is "not supported yet".
+
+    With `values`, only these are.
+    """
+    return {"json_schema_extra": {"x-kat-later": what, "x-kat-later-values": list(values)}}
 
 
-def spelled(*names: str) -> BeforeValidator:
-    """Accept each name also in proto3's spelling (`DaemonService` as `DAEMON_SERVICE`)."""
-    by_spelling = {_proto_spelling(name): name for name in names}
-    return BeforeValidator(
-        lambda value: by_spelling.get(value, value) if isinstance(value, str) else value
-    )
+def by_leader() -> dict[str, Any]:
+    """Mark a field that the leader sets and a user cannot."""
+    return {"json_schema_extra": {"x-kat-by-leader": True}}
 
 
-def _proto_spelling(name: str) -> str:
-    return (
-        "".join(
-            f"_{c}" if c.isupper() and i and not name[i - 1].isupper() else c.upper()
-            for i, c in enumerate(name)
-        )
-        .upper()
-        .replace("-", "_")
-    )
-
-
-def _quantity_type(parse: Callable[[str], int], show: Callable[[int], str], example: str) -> Any:  # noqa: ANN401 -- an annotation, used as one
-    def read(value: object) -> int:
-        if isinstance(value, bool) or not isinstance(value, str | int | float):
-            raise ValueError(f"expected a quantity such as {example}")  # noqa: TRY004 -- pydantic collects ValueError
-        return parse(str(value))
-
-    return Annotated[
-        int,
-        BeforeValidator(read),
-        PlainSerializer(show, return_type=str),
-        WithJsonSchema({"type": ["string", "number"], "examples": [example]}),
-    ]
-
-
-Cpu = Annotated[int, *_quantity_type(quantity.cpu_milli, quantity.cpu_text, "250m").__metadata__]
-"""Thousandths of a CPU in code; a quantity in files."""
-Memory = Annotated[
-    int, *_quantity_type(quantity.memory_bytes, quantity.memory_text, "128Mi").__metadata__
-]
-"""Bytes in code; a quantity in files."""
-WholeQuantity = Annotated[int, *_quantity_type(quantity.memory_bytes, str, "1").__metadata__]
-"""A count in code; a quantity in files, as Kubernetes writes `nvidia.com/gpu: "1"`."""
-Int = StrictInt
-Flag = StrictBool
-Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
-Seconds = Annotated[int, Field(strict=True, ge=0, le=2**31 - 1)]
-Count = Annotated[int, Field(strict=True, ge=0, le=1_000_000)]
+def exactly_one(model: Spec, *names: str) -> None:
+    """Raise ValueError unless exactly one of the fields is given."""
+    given = [name for name in names if getattr(model, name) is not None]
+    if len(given) != 1:
+        fields = type(model).model_fields
+        shown = ", ".join(str(fields[name].alias) for name in names)
+        got = " and ".join(str(fields[name].alias) for name in given) or "none"
+        raise ValueError(f"{got} given; give exactly one of {shown}")
 
 
 class Metadata(Spec):
-    """Names an object. `uid`, `generation`, `resourceVersion`, `creationTimestamp` are the leader's to set."""
+    """Names an object."""
 
-    name: Name
-    namespace: NamespaceName = "default"
-    labels: dict[LabelKey, LabelValue] = Field(default={})
-    annotations: dict[LabelKey, LabelValue] = Field(default={})
-    uid: str = Field(default="", **later("set by the leader"))
-    generation: int = Field(default=0, **later("set by the leader"))
-    resource_version: str = Field(default="", **later("set by the leader"))
-    creation_timestamp: str = Field(default="", **later("set by the leader"))
+    name: Name = Field(
+        description="A DNS label: at most 63 lower-case letters, digits and `-`. "
+        "Objects with the same namespace and name belong together."
+    )
+    namespace: NamespaceName = Field(default="default", description="The group it belongs to.")
+    labels: dict[LabelKey, LabelValue] = Field(
+        default={}, description="For selectors and affinities; also on the container."
+    )
+    annotations: dict[LabelKey, LabelValue] = Field(
+        default={},
+        description=f"Anything else. `{DESCRIPTION}` becomes the description of the units.",
+    )
+    uid: str = Field(default="", description="Never used twice.", **by_leader())
+    generation: int = Field(default=0, description="Counts the changes of the spec.", **by_leader())
+    resource_version: str = Field(
+        default="", description="Changes with every write.", **by_leader()
+    )
+    creation_timestamp: str = Field(default="", description="RFC 3339.", **by_leader())
 
     @model_validator(mode="after")
     def _fits_a_unit(self) -> Self:
@@ -111,9 +79,21 @@ class Metadata(Spec):
         return self
 
 
+class ClusterWideMetadata(Metadata):
+    """Names an object that belongs to no namespace."""
+
+    @model_validator(mode="after")
+    def _has_no_namespace(self) -> Self:
+        if "namespace" in self.model_fields_set:
+            raise ValueError("this kind belongs to no namespace; remove metadata.namespace")
+        return self
+
+
 class Document(Spec):
     """The envelope of every kind."""
 
-    api_version: str = API_VERSION
-    kind: str
-    metadata: Metadata
+    api_version: Literal["kat/v1alpha1"] = Field(
+        default=API_VERSION, description="Of this form of the files."
+    )
+    kind: str = Field(description="Which of the kinds; it decides what the object is.")
+    metadata: Metadata = Field(description="Its names.")

@@ -1,219 +1,205 @@
-"""ClusterConfiguration (spec §3.1) and Node (spec §3.8)."""
+"""ClusterConfiguration (spec §3.1)."""
 
 from ipaddress import IPv4Address, IPv4Network
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
-
-from katgen.model.base import (
-    Count,
-    Cpu,
-    Document,
-    Flag,
-    Int,
-    Memory,
-    Metadata,
-    Port,
-    Spec,
-    WholeQuantity,
-    later,
-    spelled,
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+    model_validator,
 )
-from katgen.model.text import AbsolutePath, DnsLabel, LabelKey, LabelValue, Text
-from katgen.model.workload import Effect
+
+from katgen.model.base import ClusterWideMetadata, Document, Spec, later
+from katgen.model.text import AbsolutePath
+from katgen.model.types import BOTH, Count, Percent, Port
+
+_SHOWN = 40
+_DOMAIN_MAX: Final = 200
+"""Leaves room for the names of instances below the 253 of RFC 1035."""
+_LABEL_MAX: Final = 63
 
 
 def _network(value: object) -> object:
-    if not isinstance(value, str):
-        raise ValueError("expected an IPv4 network such as 10.100.0.0/16")  # noqa: TRY004 -- pydantic collects ValueError
     try:
-        return IPv4Network(value)
+        return IPv4Network(value if isinstance(value, str) else "")
     except ValueError as err:
+        shown = repr(str(value)[:_SHOWN])
         raise ValueError(
-            f"{value[:40]!r} is not an IPv4 network; write it as 10.100.0.0/16, host bits zero"
+            f"{shown} is not an IPv4 network; write it as 10.100.0.0/16, host bits zero"
         ) from err
 
 
 def _address(value: object) -> object:
     try:
-        return IPv4Address(str(value))
+        return IPv4Address(value if isinstance(value, str) else "")
     except ValueError as err:
-        raise ValueError(
-            f"{str(value)[:40]!r} is not an IPv4 address; write it as 192.0.2.1"
-        ) from err
+        shown = repr(str(value)[:_SHOWN])
+        raise ValueError(f"{shown} is not an IPv4 address; write it as 192.0.2.1") from err
 
 
 def _domain(text: str) -> str:
-    labels = text.split(".")
-    good = all(
-        label.replace("-", "").isalnum()
-        and label.isascii()
-        and label == label.lower()
-        and len(label) <= 63
-        for label in labels
-    )  # noqa: PLR2004 -- RFC 1035
-    if not good or len(text) > 200:  # noqa: PLR2004 -- leaves room for instance names below 253
+    good = len(text) <= _DOMAIN_MAX and all(map(_is_domain_label, text.split(".")))
+    if not good:
         raise ValueError(
-            f"{text[:80]!r} is not a domain; write it as kat.cluster.local, without a final dot"
+            f"{text[:_SHOWN]!r} is not a domain of at most {_DOMAIN_MAX} characters; "
+            "write it as kat.cluster.local, without a final dot"
         )
     return text
 
 
-Cidr = Annotated[IPv4Network, BeforeValidator(_network), PlainSerializer(str, return_type=str)]
-Address = Annotated[IPv4Address, BeforeValidator(_address), PlainSerializer(str, return_type=str)]
+def _is_domain_label(label: str) -> bool:
+    letters = label.replace("-", "")
+    plain = letters.isascii() and letters.isalnum() and label == label.lower()
+    return plain and len(label) <= _LABEL_MAX and not label.startswith("-") and label[-1] != "-"
+
+
+Cidr = Annotated[
+    IPv4Network,
+    BeforeValidator(_network),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema({"type": "string", "examples": ["10.100.0.0/16"]}),
+]
+Address = Annotated[
+    IPv4Address,
+    BeforeValidator(_address),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema({"type": "string", "format": "ipv4", "examples": ["192.0.2.1"]}),
+]
 Domain = Annotated[str, AfterValidator(_domain)]
-Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$")]
-"""A WireGuard public key: 32 bytes in base64."""
+Tick = Annotated[int, Field(strict=True, ge=1, le=3600)]
 
 
 class EtcdSettings(Spec):
-    endpoints: tuple[str, ...] = ()
-    ca_file: AbsolutePath | None = None
-    cert_file: AbsolutePath | None = None
-    key_file: AbsolutePath | None = None
+    """An etcd of your own."""
+
+    endpoints: tuple[str, ...] = Field(default=(), description="As `https://etcd-1:2379`.")
+    ca_file: AbsolutePath | None = Field(default=None, description="Its CA, PEM.")
+    cert_file: AbsolutePath | None = Field(default=None, description="The leader's certificate.")
+    key_file: AbsolutePath | None = Field(default=None, description="The leader's key.")
 
 
 class ClusterSpec(Spec):
-    cluster_cidr: Cidr = Field(alias="clusterCIDR", description="Addresses of nodes and instances.")
-    service_cidr: Cidr = Field(alias="serviceCIDR", description="Virtual addresses.")
-    node_subnet_bits: Annotated[Int, Field(ge=5, le=16)] = Field(
-        default=8, description="Host bits of a node's subnet: 8 gives every node a /24."
+    """Settings of the whole cluster."""
+
+    cluster_cidr: Cidr = Field(
+        alias="clusterCIDR", description="Addresses of nodes and instances, as 10.100.0.0/16."
     )
-    cluster_domain: Domain = "kat.cluster.local"
-    agent_port: Port = 9116
-    api_port: Port = 9115
-    etcd_peer_port: Port = 2380
-    etcd_client_port: Port = 2379
-    volume_base_path: AbsolutePath = "/var/lib/kat/volumes"
-    backup_path: AbsolutePath = Field(default="/var/lib/kat/backups", **later("backups"))
-    backup_interval_minutes: Count = Field(default=30, **later("backups"))
-    agent_tick_seconds: Annotated[Int, Field(ge=1, le=3600)] = Field(
-        default=15, **later("heartbeats")
+    service_cidr: Cidr = Field(
+        alias="serviceCIDR",
+        description="Virtual addresses, as 10.101.0.0/16; apart from the former.",
     )
-    node_loss_timeout_seconds: Annotated[Int, Field(ge=2, le=86400)] = Field(
-        default=60, **later("node loss")
+    node_subnet_bits: Annotated[int, Field(strict=True, ge=5, le=16)] = Field(
+        default=8,
+        description="Host bits of a node's subnet. 8 gives every node a /24: in a /16, 256 nodes "
+        "with 246 instances each.",
     )
-    failure_profile: Annotated[Literal["Normal", "Fast"], spelled("Normal", "Fast")] = Field(
-        default="Normal", **later("node loss")
+    cluster_domain: Domain = Field(
+        default="kat.cluster.local", description="What every name of the cluster ends in."
     )
-    wireguard_port: Port = 51820
-    overlay: Literal["wireguard", "host-gateway"] = "wireguard"
-    mtu: Annotated[Int, Field(ge=1280, le=65535)] | None = Field(
+    agent_port: Port = Field(default=9116, description="The agents' health and metrics.")
+    api_port: Port = Field(default=9115, description="The leader's API.")
+    etcd_peer_port: Port = Field(default=2380, description="Between members of an etcd run by KAT.")
+    etcd_client_port: Port = Field(default=2379, description="To an etcd run by KAT.")
+    volume_base_path: AbsolutePath = Field(
+        default="/var/lib/kat/volumes", description="Where volumes are, on every node."
+    )
+    backup_path: AbsolutePath = Field(
+        default="/var/lib/kat/backups",
+        description="Where the leader writes backups.",
+        **later("backups"),
+    )
+    backup_interval_minutes: Count = Field(
+        default=30, description="Between two backups; 0 turns them off.", **later("backups")
+    )
+    agent_tick_seconds: Tick = Field(
+        default=15, description="Between two heartbeats of an agent.", **later("heartbeats")
+    )
+    node_loss_timeout_seconds: Annotated[int, Field(strict=True, ge=2, le=86400)] = Field(
+        default=60,
+        description="Without a heartbeat until a node's instances move; two ticks or more.",
+        **later("node loss"),
+    )
+    failure_profile: Annotated[Literal["Normal", "Fast"], BOTH] = Field(
+        default="Normal",
+        description="Fast sets the tick to 1 and the loss timeout to 3 seconds.",
+        **later("node loss"),
+    )
+    wireguard_port: Port = Field(default=51820, description="UDP, of the overlay on every node.")
+    overlay: Annotated[Literal["wireguard", "host-gateway"], BOTH] = Field(
+        default="wireguard",
+        description="`wireguard`: encrypted, over any network; `host-gateway`: plain routes "
+        "between nodes of one network.",
+    )
+    mtu: Annotated[int, Field(strict=True, ge=1280, le=65535)] | None = Field(
         default=None,
-        description="Of the overlay; if not given, the least underlay MTU less 80, or 1420.",
+        description="Of the overlay; if not given, the least MTU below it less 80, or 1420.",
     )
-    store: Literal["embedded", "etcd"] = Field(default="embedded", **later("etcd"))
-    etcd: EtcdSettings = Field(default=EtcdSettings(), **later("etcd"))
-    scheduling: Annotated[Literal["MostEmpty", "BinPack"], spelled("MostEmpty", "BinPack")] = (
-        "MostEmpty"
+    store: Annotated[Literal["embedded", "etcd"], BOTH] = Field(
+        default="embedded", description="Where the leader keeps its state.", **later("etcd")
     )
-    max_stop_percent: Annotated[Int, Field(ge=0, le=100)] = Field(
-        default=25, **later("maxStopPercent")
+    etcd: EtcdSettings = Field(
+        default=EtcdSettings(), description="An etcd of your own.", **later("etcd")
     )
-    drift_policy: Annotated[Literal["Report", "Revert"], spelled("Report", "Revert")] = Field(
-        default="Report", **later("drift")
+    scheduling: Annotated[Literal["MostEmpty", "BinPack"], BOTH] = Field(
+        default="MostEmpty",
+        description="`MostEmpty` spreads instances over the nodes; `BinPack` fills one after "
+        "the other.",
     )
-    upstream_dns: tuple[Address, ...] = Field(default=(), alias="upstreamDNS", **later("kat-dns"))
+    max_stop_percent: Percent = Field(
+        default=25,
+        description="A change that would stop more of all instances needs `--force`.",
+        **later("maxStopPercent"),
+    )
+    drift_policy: Annotated[Literal["Report", "Revert"], BOTH] = Field(
+        default="Report",
+        description="What becomes of managed files that somebody else changed.",
+        **later("drift"),
+    )
+    upstream_dns: tuple[Address, ...] = Field(
+        default=(),
+        alias="upstreamDNS",
+        description="Name servers for names outside the cluster; if empty, the node's.",
+        **later("kat-dns"),
+    )
     external_cidr: Cidr | None = Field(
-        default=None, alias="externalCIDR", **later("external addresses")
+        default=None,
+        alias="externalCIDR",
+        description="A pool of addresses that can be reached from outside.",
+        **later("external addresses"),
     )
-    managed_roots: tuple[AbsolutePath, ...] = Field(default=(), **later("managedRoots"))
+    managed_roots: tuple[AbsolutePath, ...] = Field(
+        default=(),
+        description="Directories for KAT's files, in place of the usual ones.",
+        **later("managedRoots"),
+    )
 
     @model_validator(mode="after")
     def _ports_distinct(self) -> Self:
-        names = ("agent_port", "api_port", "etcd_peer_port", "etcd_client_port")
         taken: dict[int, str] = {}
-        for name in names:
-            alias = str(type(self).model_fields[name].alias)
-            other = taken.setdefault(getattr(self, name), alias)
+        for name in ("agent_port", "api_port", "etcd_peer_port", "etcd_client_port"):
+            alias, port = str(type(self).model_fields[name].alias), getattr(self, name)
+            other = taken.setdefault(port, alias)
             if other != alias:
-                raise ValueError(
-                    f"{alias} and {other} are both {getattr(self, name)}; they must differ"
-                )
+                raise ValueError(f"{other} and {alias} are both {port}; choose distinct ports")
         return self
 
     @model_validator(mode="after")
     def _loss_after_two_ticks(self) -> Self:
-        if self.node_loss_timeout_seconds < 2 * self.agent_tick_seconds:
+        least = 2 * self.agent_tick_seconds
+        if self.node_loss_timeout_seconds < least:
             raise ValueError(
-                f"nodeLossTimeoutSeconds {self.node_loss_timeout_seconds} is less than two agentTickSeconds "
-                f"({self.agent_tick_seconds}); raise it to at least {2 * self.agent_tick_seconds}"
+                f"nodeLossTimeoutSeconds {self.node_loss_timeout_seconds} is less than two ticks "
+                f"of {self.agent_tick_seconds} seconds; raise it to {least} or more"
             )
         return self
 
 
-class ClusterMetadata(Metadata):
-    @model_validator(mode="after")
-    def _cluster_wide(self) -> Self:
-        if "namespace" in self.model_fields_set:
-            raise ValueError("this kind belongs to no namespace; remove metadata.namespace")
-        return self
-
-
 class ClusterConfiguration(Document):
-    """Settings of the whole cluster; there is exactly one."""
+    """Settings of the whole cluster; there is exactly one. Without a file, these defaults hold."""
 
     kind: Literal["ClusterConfiguration"]
-    metadata: ClusterMetadata
-    spec: ClusterSpec
-
-
-class Taint(Spec):
-    key: LabelKey
-    value: LabelValue = ""
-    effect: Effect
-
-
-class NodeSpec(Spec):
-    advertise_address: Address | None = None
-    taints: tuple[Taint, ...] = ()
-    unschedulable: Flag = False
-    overlay_subnet: Cidr | None = Field(default=None, **later("set by the leader"))
-    behind_nat: Flag = Field(default=False, alias="behindNAT")
-
-
-class Capacity(Spec):
-    cpu: Cpu | None = None
-    memory: Memory | None = None
-    custom_resources: dict[LabelKey, WholeQuantity] = Field(
-        default={}, description="As nvidia.com/gpu: 1."
-    )
-
-
-class OverlayNetwork(Spec):
-    public_key: Key | None = None
-    endpoint: Text | None = Field(
-        default=None, description="Address or name, and port, for other nodes."
-    )
-
-
-class Versions(Spec):
-    kat: Text = ""
-    systemd: Text = ""
-    podman: Text = ""
-
-
-class NodeStatus(Spec):
-    """What the agent reported. Missing allocatable means capacity; missing capacity means no limit."""
-
-    capacity: Capacity = Capacity()
-    allocatable: Capacity | None = None
-    workload_instances: tuple[Text, ...] = ()
-    overlay_network: OverlayNetwork = OverlayNetwork()
-    condition: Annotated[Literal["Ready", "NotReady"], spelled("Ready", "NotReady")] = "Ready"
-    last_heartbeat_time: Text = ""
-    versions: Versions = Versions()
-    manifest_versions: tuple[Int, ...] = ()
-
-
-class NodeMetadata(ClusterMetadata):
-    name: DnsLabel
-
-
-class Node(Document):
-    """A machine, as the API, the inventory and the `--nodes` file show it."""
-
-    kind: Literal["Node"]
-    metadata: NodeMetadata
-    spec: NodeSpec = NodeSpec()
-    status: NodeStatus = NodeStatus()
+    metadata: ClusterWideMetadata
+    spec: ClusterSpec = Field(description="The settings.")

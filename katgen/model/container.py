@@ -1,10 +1,11 @@
-"""The container of a Workload, and its volumes (spec §3.2)."""
+"""The container of a Workload (spec §3.2)."""
 
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from katgen.model.base import Cpu, Flag, Memory, Port, Seconds, Spec, later, spelled
+from katgen.model.base import Spec, exactly_one
+from katgen.model.probe import Probe as Probe  # noqa: PLC0414 -- in use under this name
 from katgen.model.text import (
     MAX_CONTAINER,
     AbsolutePath,
@@ -15,43 +16,45 @@ from katgen.model.text import (
     EnvValue,
     ExecWord,
     FileName,
-    HealthCommand,
     RelativePath,
     check_total,
 )
-
-Protocol = Annotated[Literal["TCP", "UDP"], spelled("TCP", "UDP")]
-OctalMode = Annotated[str, Field(pattern=r"^0?[0-7]{3}$")]
-UserId = Annotated[int, Field(strict=True, ge=0, le=65535)]
-Capability = Annotated[str, Field(pattern=r"^(CAP_)?[A-Z][A-Z0-9_]{1,40}$")]
-
-
-def exactly_one(model: Spec, *names: str) -> None:
-    """Raise ValueError unless exactly one of the fields is given."""
-    given = [n for n in names if getattr(model, n) is not None]
-    if len(given) != 1:
-        fields = type(model).model_fields
-        shown = ", ".join(str(fields[n].alias) for n in names)
-        raise ValueError(f"give exactly one of {shown}; {len(given) or 'none'} given")
+from katgen.model.types import (
+    BOTH,
+    Capability,
+    Cpu,
+    Flag,
+    Memory,
+    Port,
+    Protocol,
+    Seconds,
+    Signal,
+    UserId,
+)
+from katgen.model.volume import Volume as Volume  # noqa: PLC0414 -- in use under this name
 
 
 class SecretKeyRef(Spec):
     """One value of a Secret in the same namespace."""
 
-    name: DnsLabel
-    key: FileName
+    name: DnsLabel = Field(description="The Secret's name.")
+    key: FileName = Field(description="Which of its data.")
 
 
 class ValueFrom(Spec):
-    secret: SecretKeyRef
+    """Where a value comes from, on the node."""
+
+    secret: SecretKeyRef = Field(description="A value of a Secret in the same namespace.")
 
 
 class EnvVar(Spec):
     """One variable: a `value`, or a reference that is resolved on the node."""
 
-    name: EnvName
-    value: EnvValue | None = None
-    value_from: ValueFrom | None = None
+    name: EnvName = Field(description="Letters, digits, `_`, `.` and `-`.")
+    value: EnvValue | None = Field(
+        default=None, description="Passed on as it is: nothing in it is replaced."
+    )
+    value_from: ValueFrom | None = Field(default=None, description="In place of `value`.")
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -60,9 +63,11 @@ class EnvVar(Spec):
 
 
 class ContainerPort(Spec):
-    name: DnsLabel | None = None
-    container_port: Port
-    protocol: Protocol = "TCP"
+    """A port that the container listens on."""
+
+    name: DnsLabel | None = Field(default=None, description="Gets an SRV record.")
+    container_port: Port = Field(description="On the instance's own address.")
+    protocol: Protocol = Field(default="TCP", description="Of the port.")
     host_port: Port | None = Field(
         default=None,
         description="Also reachable on the node's own addresses; makes instances exclusive.",
@@ -70,93 +75,98 @@ class ContainerPort(Spec):
 
 
 class Amounts(Spec):
-    """CPU in CPUs, memory in bytes; none means no request or no limit."""
+    """Amounts of a machine's resources."""
 
-    cpu: Cpu | None = None
-    memory: Memory | None = None
+    cpu: Cpu | None = Field(default=None, description="CPUs, as 1, 0.5 or 250m.")
+    memory: Memory | None = Field(default=None, description="Bytes, as 128Mi.")
 
 
 class Gpu(Spec):
-    count: Annotated[int, Field(strict=True, ge=1, le=64)] = 1
-    vendor: Literal["nvidia", "amd", "intel"] = "nvidia"
+    """Whole GPUs of a node."""
+
+    count: Annotated[int, Field(strict=True, ge=1, le=64)] = Field(
+        default=1, description="How many."
+    )
+    vendor: Annotated[Literal["nvidia", "amd", "intel"], BOTH] = Field(
+        default="nvidia", description="Counted on nodes as the custom resource `<vendor>.com/gpu`."
+    )
 
 
 class Resources(Spec):
-    requests: Amounts = Amounts()
-    limits: Amounts = Amounts()
-    gpu: Gpu | None = None
+    """What an instance needs, and what it may use."""
+
+    requests: Amounts = Field(
+        default=Amounts(), description="Kept free for it on its node; nothing if not given."
+    )
+    limits: Amounts = Field(default=Amounts(), description="Not exceeded; no limit if not given.")
+    gpu: Gpu | None = Field(default=None, description="GPUs of its own.")
 
 
 class VolumeMount(Spec):
+    """A volume's place in the container."""
+
     name: DnsLabel = Field(description="Which of spec.volumes.")
-    mount_path: AbsolutePath
-    sub_path: RelativePath = ""
-    read_only: Flag = False
+    mount_path: AbsolutePath = Field(description="Where it is seen in the container.")
+    sub_path: RelativePath = Field(default="", description="A part of the volume, not all of it.")
+    read_only: Flag = Field(default=False, description="Whether it cannot be written.")
 
 
 class Capabilities(Spec):
-    """NET_RAW and NET_ADMIN are dropped unless added."""
+    """Changes to Podman's default set, of which KAT drops NET_RAW and NET_ADMIN."""
 
-    add: tuple[Capability, ...] = ()
-    drop: tuple[Capability, ...] = ()
+    add: tuple[Capability, ...] = Field(
+        default=(), description="As NET_BIND_SERVICE; only what the Namespace allows."
+    )
+    drop: tuple[Capability, ...] = Field(default=(), description="As ALL.")
 
 
 class SecurityContext(Spec):
-    user: UserId | None = Field(default=None, description="User id inside the container.")
-    read_only_root_filesystem: Flag = False
-    capabilities: Capabilities = Capabilities()
-    devices: tuple[DevicePath, ...] = ()
+    """What the container may do."""
 
-
-class HttpCheck(Spec):
-    path: Annotated[str, Field(pattern=r"^/[\x21-\x7e]*$", max_length=2048)] = "/"
-    port: Port
-
-
-class TcpCheck(Spec):
-    port: Port
-
-
-class ExecCheck(Spec):
-    command: Annotated[HealthCommand, Field(min_length=1)]
-
-
-class Probe(Spec):
-    """Exactly one of http, tcp, exec."""
-
-    http: HttpCheck | None = None
-    tcp: TcpCheck | None = None
-    exec: ExecCheck | None = None
-    initial_delay_seconds: Seconds = 0
-    period_seconds: Annotated[int, Field(strict=True, ge=1, le=86400)] = 10
-    timeout_seconds: Annotated[int, Field(strict=True, ge=1, le=86400)] = 3
-    success_threshold: Annotated[int, Field(strict=True, ge=1, le=100)] = 1
-    failure_threshold: Annotated[int, Field(strict=True, ge=1, le=100)] = 3
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> Self:
-        exactly_one(self, "http", "tcp", "exec")
-        return self
+    user: UserId | None = Field(
+        default=None, description="User id inside the container; the image's if not given."
+    )
+    read_only_root_filesystem: Flag = Field(
+        default=False, description="Whether only volumes can be written."
+    )
+    capabilities: Capabilities = Field(
+        default=Capabilities(), description="Changes to the default set."
+    )
+    devices: tuple[DevicePath, ...] = Field(
+        default=(), description="Of the node, as /dev/fuse; only what the Namespace allows."
+    )
 
 
 class Container(Spec):
+    """What runs in each instance."""
+
     command: Command = Field(default=(), description="Replaces the image's entrypoint.")
-    args: tuple[ExecWord, ...] = ()
-    working_dir: AbsolutePath | None = None
-    image_pull_policy: Annotated[
-        Literal["Always", "IfNotPresent", "Never"], spelled("Always", "IfNotPresent", "Never")
-    ] = "IfNotPresent"
-    env: tuple[EnvVar, ...] = ()
-    ports: tuple[ContainerPort, ...] = ()
-    resources: Resources = Resources()
-    volume_mounts: tuple[VolumeMount, ...] = ()
-    security_context: SecurityContext = SecurityContext()
-    readiness: Probe | None = None
-    liveness: Probe | None = None
+    args: tuple[ExecWord, ...] = Field(default=(), description="Replaces the image's command.")
+    working_dir: AbsolutePath | None = Field(
+        default=None, description="Where it starts; the image's if not given."
+    )
+    image_pull_policy: Annotated[Literal["Always", "IfNotPresent", "Never"], BOTH] = Field(
+        default="IfNotPresent", description="When the image is fetched."
+    )
+    env: tuple[EnvVar, ...] = Field(default=(), description="Variables.")
+    ports: tuple[ContainerPort, ...] = Field(default=(), description="What it listens on.")
+    resources: Resources = Field(default=Resources(), description="Needs and limits.")
+    volume_mounts: tuple[VolumeMount, ...] = Field(default=(), description="Places of volumes.")
+    security_context: SecurityContext = Field(
+        default=SecurityContext(), description="What it may do."
+    )
+    readiness: Probe | None = Field(
+        default=None, description="Whether it gets traffic; without one, while it runs."
+    )
+    liveness: Probe | None = Field(
+        default=None, description="Whether it goes on running; it is restarted if not."
+    )
     init: Flag = Field(default=False, description="Run a tiny init as PID 1.")
-    stop_signal: Annotated[str, Field(pattern=r"^SIG[A-Z0-9+-]{2,12}$")] = "SIGTERM"
-    stop_timeout_seconds: Seconds = 30
-    drain_seconds: Seconds = 5
+    stop_signal: Signal = Field(default="SIGTERM", description="Asks it to stop.")
+    stop_timeout_seconds: Seconds = Field(default=30, description="Between that and being killed.")
+    drain_seconds: Seconds = Field(
+        default=5, description="Without new traffic before it is asked to stop."
+    )
 
     @model_validator(mode="after")
     def _fits_one_line(self) -> Self:
@@ -164,63 +174,4 @@ class Container(Spec):
         words = [*self.command, *self.args, *(word for command in probes for word in command)]
         env = [f"{one.name}={one.value}" for one in self.env]
         check_total([*words, *env], MAX_CONTAINER, "command, args, env and exec checks")
-        return self
-
-
-class SimpleClusterStorage(Spec):
-    """A directory below volumeBasePath; the instance stays where its data is."""
-
-    shared: Flag = Field(default=False, description="One directory for all instances on a node.")
-
-
-class HostMount(Spec):
-    host_path: AbsolutePath
-    ensure_type: Annotated[
-        Literal["Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"],
-        spelled("Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"),
-    ] = "Directory"
-
-
-class ConfigVolume(Spec):
-    name: DnsLabel
-
-
-class SecretVolume(Spec):
-    name: DnsLabel
-    mode: OctalMode = "0400"
-    user: UserId = Field(default=0, description="Owner inside the container.")
-
-
-class Nfs(Spec):
-    server: str
-    path: AbsolutePath
-    options: str = ""
-
-
-class Cifs(Spec):
-    share: str
-    options: str = ""
-
-
-class Tmpfs(Spec):
-    size: Memory | None = None
-
-
-class Volume(Spec):
-    """Exactly one source."""
-
-    name: DnsLabel
-    simple_cluster_storage: SimpleClusterStorage | None = None
-    host_mount: HostMount | None = None
-    config: ConfigVolume | None = None
-    secret: SecretVolume | None = None
-    tmpfs: Tmpfs | None = None
-    nfs: Nfs | None = Field(default=None, **later("NFS volumes"))
-    cifs: Cifs | None = Field(default=None, **later("CIFS volumes"))
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        exactly_one(
-            self, "simple_cluster_storage", "host_mount", "config", "secret", "tmpfs", "nfs", "cifs"
-        )
         return self

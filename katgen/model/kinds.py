@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from katgen.model.base import Document
-from katgen.model.cluster import ClusterConfiguration, Node
+from katgen.model.cluster import ClusterConfiguration
+from katgen.model.node import Node
 from katgen.model.objects import (
     BuildDefinition,
     Config,

@@ -4,21 +4,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from katgen.model.base import (
-    Count,
-    Cpu,
-    Document,
-    Flag,
-    Memory,
-    Metadata,
-    Port,
-    Seconds,
-    Spec,
-    later,
-    spelled,
-)
-from katgen.model.calendar import on_calendar
-from katgen.model.container import Capability, Probe, Protocol
+from katgen.model.base import ClusterWideMetadata, Document, Spec, later
+from katgen.model.probe import Probe
 from katgen.model.text import (
     AbsolutePath,
     ContextPath,
@@ -33,115 +20,168 @@ from katgen.model.text import (
     RelativePath,
     Text,
 )
+from katgen.model.types import (
+    BOTH,
+    BuildStage,
+    Capability,
+    Count,
+    Cpu,
+    Flag,
+    HostPattern,
+    Memory,
+    Percent,
+    Platform,
+    Port,
+    PositiveSeconds,
+    Protocol,
+    Registry,
+    Seconds,
+    TimeZone,
+    UrlPath,
+)
 
-HostPattern = Annotated[
-    str,
-    Field(
-        pattern=r"^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$",
-        max_length=253,
-    ),
-]
-UrlPath = Annotated[str, Field(pattern=r"^/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*$", max_length=2048)]
+Runs = Annotated[int, Field(strict=True, ge=1, le=10_000)]
 
 
 class ServicePort(Spec):
-    name: DnsLabel | None = None
-    port: Port
-    target_port: Port | None = Field(default=None, description="`port` if not given.")
-    protocol: Protocol = "TCP"
+    """A port of the virtual address."""
+
+    name: DnsLabel | None = Field(default=None, description="Gets an SRV record.")
+    port: Port = Field(description="On the virtual address.")
+    target_port: Port | None = Field(
+        default=None, description="On the instances; `port` if not given."
+    )
+    protocol: Protocol = Field(default="TCP", description="Of the port.")
 
 
 class Tls(Spec):
-    secret_name: DnsLabel | None = None
-    acme: Flag = Field(default=False, **later("ACME"))
+    """Where a certificate comes from: exactly one of `secretName` and `acme: true`."""
+
+    secret_name: DnsLabel | None = Field(
+        default=None, description="A Secret with `tls.crt` and `tls.key`, PEM."
+    )
+    acme: Flag = Field(default=False, description="Ask an ACME server.", **later("ACME"))
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if self.acme == (self.secret_name is not None):
+            got = "both" if self.acme else "none"
+            raise ValueError(f"{got} given; give exactly one of secretName, acme: true")
+        return self
 
 
 class Ingress(Spec):
-    host: HostPattern
-    path: UrlPath = "/"
-    service_port: Port
-    provider: Annotated[Literal["traefik", "caddy"], spelled("traefik", "caddy")] = Field(
-        default="traefik", json_schema_extra={"x-kat-later-values": ["caddy"]}
+    """A name under which a proxy makes the service reachable from outside."""
+
+    host: HostPattern = Field(description="As shop.example.org; `*.` at most at the beginning.")
+    path: UrlPath = Field(default="/", description="The beginning of the paths that are meant.")
+    service_port: Port = Field(description="Which of `ports`, by its `port`.")
+    provider: Annotated[Literal["traefik", "caddy"], BOTH] = Field(
+        default="traefik",
+        description="The proxy, whose configuration is written.",
+        **later("", "caddy"),
     )
-    tls: Tls | None = None
+    tls: Tls | None = Field(default=None, description="HTTPS; plain HTTP if not given.")
 
 
 class VirtualLoadBalancerSpec(Spec):
-    ports: Annotated[tuple[ServicePort, ...], Field(min_length=1)]
-    health_check: Probe | None = Field(
-        default=None, description="Another place for the Workload's readiness."
+    """What the virtual address offers."""
+
+    ports: Annotated[tuple[ServicePort, ...], Field(min_length=1)] = Field(
+        description="At least one."
     )
-    affinity: Annotated[Literal["None", "ClientIP"], spelled("None", "ClientIP")] = "None"
-    panic_threshold: Annotated[int, Field(strict=True, ge=0, le=100)] = 50
-    external: Flag = Field(default=False, **later("external addresses"))
-    ingress: tuple[Ingress, ...] = ()
+    health_check: Probe | None = Field(
+        default=None, description="Another place for the Workload's readiness; not both."
+    )
+    affinity: Annotated[Literal["None", "ClientIP"], BOTH] = Field(
+        default="None", description="`ClientIP`: a client stays with the instance it had."
+    )
+    panic_threshold: Percent = Field(
+        default=50,
+        description="If less than this percentage of the instances is ready, all get traffic.",
+    )
+    external: Flag = Field(
+        default=False,
+        description="Also an address from externalCIDR.",
+        **later("external addresses"),
+    )
+    ingress: tuple[Ingress, ...] = Field(default=(), description="Names for the outside.")
 
 
 class VirtualLoadBalancer(Document):
     """A stable virtual address and name for the instances of the Workload of the same name."""
 
     kind: Literal["VirtualLoadBalancer"]
-    spec: VirtualLoadBalancerSpec
+    spec: VirtualLoadBalancerSpec = Field(description="What the virtual address offers.")
 
 
 class JobSpec(Spec):
-    """Without `schedule`, the job runs to completion once."""
+    """When and how often. Each run happens at least once."""
 
     schedule: Text | None = Field(
         default=None,
-        description="Five-field cron, @daily and friends, or a systemd calendar expression.",
+        description="Five-field cron, `@daily` and the like, or a calendar expression of systemd; "
+        "if not given, at once.",
     )
-    time_zone: (
-        Annotated[str, Field(pattern=r"^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$", max_length=64)] | None
-    ) = None
-    completions: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 1
-    parallelism: Annotated[int, Field(strict=True, ge=1, le=10_000)] = 1
-    active_deadline_seconds: Annotated[int, Field(strict=True, ge=1, le=2**31 - 1)] | None = None
-    backoff_limit: Count = 6
-    backoff_seconds: Seconds = 10
-    concurrency_policy: Annotated[
-        Literal["Allow", "Forbid", "Replace"], spelled("Allow", "Forbid", "Replace")
-    ] = "Forbid"
-    history_limit: Count = Field(default=3, **later("job history"))
-
-    @model_validator(mode="after")
-    def _schedule_is_one(self) -> Self:
-        if self.schedule is not None:
-            on_calendar(self.schedule, self.time_zone)
-        return self
+    time_zone: TimeZone | None = Field(
+        default=None, description="Of the schedule, as Europe/Berlin; if not given, the node's."
+    )
+    completions: Runs = Field(default=1, description="Runs that must succeed.")
+    parallelism: Runs = Field(default=1, description="Runs at the same time.")
+    active_deadline_seconds: PositiveSeconds | None = Field(
+        default=None, description="A run that takes longer is stopped and has failed."
+    )
+    backoff_limit: Count = Field(default=6, description="Attempts after the first.")
+    backoff_seconds: Seconds = Field(default=10, description="Before another attempt.")
+    concurrency_policy: Annotated[Literal["Allow", "Forbid", "Replace"], BOTH] = Field(
+        default="Forbid",
+        description="When it is time and the last run goes on: `Allow` both, `Forbid` the new "
+        "one, `Replace` the old one.",
+    )
+    history_limit: Count = Field(
+        default=3, description="Finished runs that are remembered.", **later("job history")
+    )
 
 
 class JobDefinition(Document):
     """When and how often the Workload of the same name, of type Job, runs."""
 
     kind: Literal["JobDefinition"]
-    spec: JobSpec
+    spec: JobSpec = Field(description="When and how often.")
 
 
 class BuildSpec(Spec):
-    build_context: ContextPath = "."
-    dockerfile_path: RelativePath = "Dockerfile"
-    build_args: dict[EnvName, EnvValue] = Field(default={})
-    target_stage: (
-        Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=128)] | None
-    ) = None
-    platform: Annotated[str, Field(pattern=r"^linux/[a-z0-9]+(/v[0-9]+)?$")] | None = None
-    registry: (
-        Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:-]*$", max_length=512)] | None
-    ) = None
+    """How an image is made of a repository."""
+
+    build_context: ContextPath = Field(
+        default=".", description="Folder of the repository that the build sees."
+    )
+    dockerfile_path: RelativePath = Field(
+        default="Dockerfile", description="From the build context."
+    )
+    build_args: dict[EnvName, EnvValue] = Field(default={}, description="For `ARG` lines.")
+    target_stage: BuildStage | None = Field(
+        default=None, description="Stage to stop after; the last if not given."
+    )
+    platform: Platform | None = Field(
+        default=None, description="As linux/amd64; the node's if not given."
+    )
+    registry: Registry | None = Field(default=None, description="Where the image is pushed.")
 
 
 class BuildDefinition(Document):
     """How the image of the Workload of the same name is built from its git source."""
 
     kind: Literal["BuildDefinition"]
-    spec: BuildSpec
+    spec: BuildSpec = Field(description="How the image is made.")
 
 
 class Quota(Spec):
-    cpu: Cpu | None = None
-    memory: Memory | None = None
-    instances: Count | None = None
+    """An upper limit of all of a namespace's instances together."""
+
+    cpu: Cpu | None = Field(default=None, description="Sum of requests, in CPUs.")
+    memory: Memory | None = Field(default=None, description="Sum of requests, in bytes.")
+    instances: Count | None = Field(default=None, description="How many.")
 
 
 class NamespaceSpec(Spec):
@@ -150,43 +190,50 @@ class NamespaceSpec(Spec):
     isolated: Flag = Field(
         default=False, description="Reachable only from the same namespace and through ingress."
     )
-    quota: Quota = Quota()
-    defaults: dict[LabelKey, LabelValue] = Field(default={}, **later("namespace defaults"))
-    allow_host_root: Flag = False
-    allowed_host_paths: tuple[AbsolutePath, ...] = ()
-    allowed_devices: tuple[AbsolutePath, ...] = ()
-    allowed_capabilities: tuple[Capability, ...] = ()
+    quota: Quota = Field(default=Quota(), description="An upper limit of all its instances.")
+    defaults: dict[LabelKey, LabelValue] = Field(
+        default={}, description="For its workloads.", **later("namespace defaults")
+    )
+    allow_host_root: Flag = Field(
+        default=False, description="Whether `isolation: host-root` is allowed."
+    )
+    allowed_host_paths: tuple[AbsolutePath, ...] = Field(
+        default=(), description="Paths, with all below them, that hostMount may name."
+    )
+    allowed_devices: tuple[AbsolutePath, ...] = Field(
+        default=(), description="Devices, or folders of them, that containers may have."
+    )
+    allowed_capabilities: tuple[Capability, ...] = Field(
+        default=(), description="Capabilities that containers may add, as NET_BIND_SERVICE."
+    )
 
 
-class NamespaceMetadata(Metadata):
-    """A Namespace is cluster-wide: it has no namespace of its own."""
+class NamespaceMetadata(ClusterWideMetadata):
+    """Names a namespace."""
 
-    name: NamespaceName
-
-    @model_validator(mode="after")
-    def _cluster_wide(self) -> Self:
-        if "namespace" in self.model_fields_set:
-            raise ValueError("this kind belongs to no namespace; remove metadata.namespace")
-        return self
+    name: NamespaceName = Field(description="A DNS label; `node` is reserved.")
 
 
 class Namespace(Document):
-    """A group of objects with its own isolation, quota and permissions."""
+    """A group of objects with its own isolation, quota and permissions.
+
+    A namespace that is only named by objects has the defaults.
+    """
 
     kind: Literal["Namespace"]
     metadata: NamespaceMetadata
-    spec: NamespaceSpec = NamespaceSpec()
+    spec: NamespaceSpec = Field(default=NamespaceSpec(), description="What its objects may do.")
 
 
 class Config(Document):
     """Files for the workloads of a namespace; a change rolls the workloads that use it."""
 
     kind: Literal["Config"]
-    data: dict[FileName, FileContent] = Field(default={})
+    data: dict[FileName, FileContent] = Field(default={}, description="Content by file name.")
 
 
 class Secret(Document):
-    """Values that never reach a unit, plan, bundle, log or error; offline, only their keys count."""
+    """Values that never reach a unit, plan, bundle, log or error. Offline only their keys count."""
 
     kind: Literal["Secret"]
-    data: dict[FileName, FileContent] = Field(default={}, repr=False)
+    data: dict[FileName, FileContent] = Field(default={}, description="Value by key.", repr=False)

@@ -1,4 +1,4 @@
-"""Everything that the user wrote, joined by namespace and name: what validation returns and planning takes."""
+"""Everything that the user wrote, joined by namespace and name."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -29,8 +29,9 @@ class WorkloadObjects:
 class Specs:
     """All of a cluster's objects.
 
-    Every namespace that an object names is a key of `namespaces`, written by the user or implied. Mappings are sorted by key.
-    `secrets` holds the keys of each Secret and never a value, so that no plan, diff or error can carry one.
+    Every namespace that an object names is a key of `namespaces`, written by the user or implied.
+    Mappings are sorted by key. `secrets` holds the keys of each Secret and never a value, so that
+    no plan, diff or error can carry one.
     """
 
     cluster: ClusterConfiguration

@@ -1,44 +1,43 @@
 """Workload (spec §3.2)."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from katgen.model.base import Count, Document, Flag, Int, Seconds, Spec, later, spelled
-from katgen.model.container import Container, Volume, exactly_one
-from katgen.model.text import DnsLabel, GitUrl, LabelKey, LabelValue, Text
+from katgen.model.base import Document, Spec, exactly_one, later
+from katgen.model.container import Container
+from katgen.model.placing import Affinity as Affinity  # noqa: PLC0414 -- in use under this name
+from katgen.model.placing import NodeTerm as NodeTerm  # noqa: PLC0414 -- the same
+from katgen.model.placing import Spread as Spread  # noqa: PLC0414 -- the same
+from katgen.model.placing import Toleration as Toleration  # noqa: PLC0414 -- the same
+from katgen.model.placing import WorkloadTerm as WorkloadTerm  # noqa: PLC0414 -- the same
+from katgen.model.text import DnsLabel, GitUrl, LabelKey, LabelValue
+from katgen.model.types import (
+    BOTH,
+    Count,
+    Flag,
+    GitBranch,
+    GitCommit,
+    GitTag,
+    ImageRef,
+    Seconds,
+)
+from katgen.model.volume import Volume
 
-WorkloadType = Annotated[
-    Literal["Service", "Job", "DaemonService"], spelled("Service", "Job", "DaemonService")
-]
-Effect = Annotated[
-    Literal["NoSchedule", "PreferNoSchedule", "NoExecute"],
-    spelled("NoSchedule", "PreferNoSchedule", "NoExecute"),
-]
-MatchOperator = Annotated[
-    Literal["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"],
-    spelled("In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"),
-]
-Weight = Annotated[int, Field(strict=True, ge=1, le=100)]
-ImageRef = Annotated[
-    str,
-    Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:@-]*$",
-        max_length=1024,
-        examples=["docker.io/library/nginx:1.27"],
-    ),
-]
+WorkloadType = Annotated[Literal["Service", "Job", "DaemonService"], BOTH]
+Condition = Annotated[Literal["Always", "OnFailure", "Never"], BOTH]
+Isolation = Annotated[Literal["userns", "rootless", "host-root"], BOTH]
+Replicas = Annotated[int, Field(strict=True, ge=0, le=100_000)]
+Priority = Annotated[int, Field(strict=True, ge=-(10**9), le=10**9)]
 
 
 class Git(Spec):
-    url: GitUrl
-    branch: (
-        Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$", max_length=255)] | None
-    ) = None
-    tag: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$", max_length=255)] | None = (
-        None
-    )
-    commit: Annotated[str, Field(pattern=r"^[0-9a-f]{40}([0-9a-f]{24})?$")] | None = None
+    """A commit of a repository: exactly one of `branch`, `tag`, `commit`."""
+
+    url: GitUrl = Field(description="As https://git.example.org/shop/web.git.")
+    branch: GitBranch | None = Field(default=None, description="Its latest commit.")
+    tag: GitTag | None = Field(default=None, description="The tag's commit.")
+    commit: GitCommit | None = Field(default=None, description="The full id.")
 
     @model_validator(mode="after")
     def _one_reference(self) -> Self:
@@ -47,11 +46,17 @@ class Git(Spec):
 
 
 class SourceSpec(Spec):
-    """Exactly one of image and git; `cacheImage` only with git."""
+    """Where the image comes from: exactly one of `image` and `git`."""
 
-    image: ImageRef | None = None
-    git: Git | None = None
-    cache_image: ImageRef | None = None
+    image: ImageRef | None = Field(
+        default=None, description="As docker.io/library/nginx:1.27, or with a digest."
+    )
+    git: Git | None = Field(
+        default=None, description="Built from a repository, as the BuildDefinition says."
+    )
+    cache_image: ImageRef | None = Field(
+        default=None, description="With `git`: where built layers are kept, without a tag."
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -62,151 +67,116 @@ class SourceSpec(Spec):
 
 
 class Rolling(Spec):
-    max_surge: Count = 1
-    max_unavailable: Count = 0
-    pause_after: Count = 0
+    """The pace of a rolling update."""
+
+    max_surge: Count = Field(default=1, description="Instances above the number, at most.")
+    max_unavailable: Count = Field(default=0, description="Instances below the number, at most.")
+    pause_after: Count = Field(
+        default=0, description="Wait for `katcall rollout resume` after so many; 0: never."
+    )
 
 
 class UpdateStrategy(Spec):
-    type: Annotated[Literal["Rolling", "Simultaneous"], spelled("Rolling", "Simultaneous")] = (
-        "Rolling"
+    """How instances are replaced when the spec changes."""
+
+    type: Annotated[Literal["Rolling", "Simultaneous"], BOTH] = Field(
+        default="Rolling", description="A few at a time, or all at once."
     )
-    rolling: Rolling = Rolling()
-    auto_rollback: Flag = True
-    progress_deadline_seconds: Seconds = 300
+    rolling: Rolling = Field(default=Rolling(), description="Of type Rolling.")
+    auto_rollback: Flag = Field(
+        default=True, description="Go back to the old revision if the new one fails."
+    )
+    progress_deadline_seconds: Seconds = Field(
+        default=300, description="Without progress until it has failed."
+    )
 
 
 class RestartPolicy(Spec):
-    """`maxRestarts` within `resetSeconds` before systemd gives up; 0 means no limit."""
+    """What systemd does when the container ends."""
 
-    condition: Annotated[
-        Literal["Always", "OnFailure", "Never"], spelled("Always", "OnFailure", "Never")
-    ] = "Always"
-    max_restarts: Count = 10
-    reset_seconds: Seconds = 300
-    backoff_seconds: Seconds = 1
-
-
-class Expression(Spec):
-    """A test of one label. `values` belong to In and NotIn (one or more) and Gt and Lt (one whole number)."""
-
-    key: LabelKey
-    operator: MatchOperator
-    values: tuple[Text, ...] = ()
-
-    @model_validator(mode="after")
-    def _values_fit(self) -> Self:
-        count = len(self.values)
-        if self.operator in {"In", "NotIn"} and not count:
-            raise ValueError(f"operator {self.operator} needs at least one of values")
-        if self.operator in {"Exists", "DoesNotExist"} and count:
-            raise ValueError(f"operator {self.operator} takes no values; leave them out")
-        if self.operator in {"Gt", "Lt"} and (count != 1 or not _is_whole(self.values[0])):
-            raise ValueError(f"operator {self.operator} takes one whole number in values")
-        return self
-
-
-def _is_whole(text: str) -> bool:
-    return text.isascii() and text.removeprefix("-").isdigit()
-
-
-class NodeTerm(Spec):
-    """All of `match` must hold. `weight` counts in preferred terms only."""
-
-    match: Annotated[tuple[Expression, ...], Field(min_length=1)]
-    weight: Weight = 1
-
-
-class NodeAffinity(Spec):
-    """Any of `required` must hold; each of `preferred` that holds adds its weight."""
-
-    preferred: tuple[NodeTerm, ...] = ()
-    required: tuple[NodeTerm, ...] = ()
-
-
-class WorkloadTerm(Spec):
-    """Workloads by label, compared over the value of the node label `topologyKey` (`node`: the node itself)."""
-
-    match_labels: Annotated[dict[LabelKey, LabelValue], Field(min_length=1)]
-    topology_key: LabelKey = "node"
-    weight: Weight = 1
-
-
-class WorkloadAffinity(Spec):
-    preferred: tuple[WorkloadTerm, ...] = ()
-    required: tuple[WorkloadTerm, ...] = ()
-
-
-class Affinity(Spec):
-    node: NodeAffinity = NodeAffinity()
-    workload: WorkloadAffinity = WorkloadAffinity()
-    anti_workload: WorkloadAffinity = WorkloadAffinity()
-
-
-class Toleration(Spec):
-    """Without `key`, every taint (operator Exists). Without `effect`, every effect."""
-
-    key: LabelKey | None = None
-    operator: Annotated[Literal["Equal", "Exists"], spelled("Equal", "Exists")] = "Equal"
-    value: LabelValue = ""
-    effect: Effect | None = None
-    toleration_seconds: Seconds | None = Field(default=None, **later("timed tolerations"))
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        if self.key is None and self.operator != "Exists":
-            raise ValueError("without key, operator must be Exists")
-        if self.operator == "Exists" and self.value:
-            raise ValueError("operator Exists takes no value; leave it out")
-        return self
-
-
-class Spread(Spec):
-    """Instances per value of `topologyKey` differ by at most `maxSkew`."""
-
-    topology_key: LabelKey
-    max_skew: Annotated[int, Field(strict=True, ge=1, le=1000)] = 1
+    condition: Condition = Field(
+        default="Always", description="When it is started again; OnFailure or Never for a Job."
+    )
+    max_restarts: Count = Field(
+        default=10, description="Within resetSeconds, before systemd gives up; 0: no limit."
+    )
+    reset_seconds: Seconds = Field(default=300, description="The span of maxRestarts.")
+    backoff_seconds: Seconds = Field(default=1, description="Before it is started again.")
 
 
 class DependsOn(Spec):
-    workload: DnsLabel
-    condition: Annotated[
-        Literal["Started", "Ready", "Completed"], spelled("Started", "Ready", "Completed")
-    ] = "Ready"
+    """A workload of the same namespace that comes first."""
+
+    workload: DnsLabel = Field(description="Its name.")
+    condition: Annotated[Literal["Started", "Ready", "Completed"], BOTH] = Field(
+        default="Ready", description="How far it must be."
+    )
 
 
 class WorkloadSpec(Spec):
-    type: WorkloadType
-    source: SourceSpec
-    replicas: Annotated[int, Field(strict=True, ge=0, le=100_000)] | None = Field(
-        default=None, description="Service only; 1 if not given."
+    """What runs, how often, where and how."""
+
+    type: WorkloadType = Field(
+        description="`Service`: so many, always; `Job`: to its end, as the JobDefinition says; "
+        "`DaemonService`: one on every node."
     )
-    singleton: Flag = Field(default=False, **later("singleton"))
-    update_strategy: UpdateStrategy = Field(default=UpdateStrategy(), **later("rollouts"))
-    revision_history_limit: Count = Field(default=10, **later("revision history"))
-    restart_policy: RestartPolicy = RestartPolicy()
-    node_selector: dict[LabelKey, LabelValue] = Field(default={})
-    affinity: Affinity = Affinity()
-    tolerations: tuple[Toleration, ...] = ()
-    spread: tuple[Spread, ...] = ()
-    priority: Annotated[Int, Field(ge=-(10**9), le=10**9)] = Field(
-        default=0, description="Higher ones are placed first."
+    source: SourceSpec = Field(description="Where the image comes from.")
+    replicas: Replicas | None = Field(
+        default=None, description="How many instances; of a Service only; 1 if not given."
     )
-    depends_on: tuple[DependsOn, ...] = Field(default=(), **later("dependsOn"))
-    isolation: Annotated[
-        Literal["userns", "rootless", "host-root"], spelled("userns", "rootless", "host-root")
-    ] = Field(
+    singleton: Flag = Field(
+        default=False, description="At most one, even on doubt.", **later("singleton")
+    )
+    update_strategy: UpdateStrategy = Field(
+        default=UpdateStrategy(), description="How a change is rolled out.", **later("rollouts")
+    )
+    revision_history_limit: Count = Field(
+        default=10, description="Old revisions that are kept.", **later("revision history")
+    )
+    restart_policy: RestartPolicy = Field(
+        default=RestartPolicy(), description="What happens when the container ends."
+    )
+    node_selector: dict[LabelKey, LabelValue] = Field(
+        default={}, description="Labels that a node must have."
+    )
+    affinity: Affinity = Field(default=Affinity(), description="Wanted nodes and neighbours.")
+    tolerations: tuple[Toleration, ...] = Field(
+        default=(), description="Taints that do not keep the instances away."
+    )
+    spread: tuple[Spread, ...] = Field(
+        default=(), description="Even numbers over parts of the cluster."
+    )
+    priority: Priority = Field(default=0, description="Higher ones are placed first.")
+    depends_on: tuple[DependsOn, ...] = Field(
+        default=(), description="What comes first.", **later("dependsOn")
+    )
+    isolation: Isolation = Field(
         default="userns",
-        description="userns: own fixed uid range; host-root: root of the node, if the namespace allows it.",
-        json_schema_extra={"x-kat-later-values": ["rootless"]},
+        description="`userns`: root in the container is nobody on the node, by a range of user "
+        "ids of its own; `host-root`: root of the node, if the Namespace allows it; `rootless`: "
+        "the namespace's own system user.",
+        **later("", "rootless"),
     )
-    container: Container = Container()
-    volumes: tuple[Volume, ...] = ()
-    sidecars: tuple[Container, ...] = Field(default=(), **later("sidecars"))
+    container: Container = Field(default=Container(), description="What runs in each instance.")
+    volumes: tuple[Volume, ...] = Field(default=(), description="What the container can mount.")
+    sidecars: tuple[Container, ...] = Field(
+        default=(), description="Further containers of an instance.", **later("sidecars")
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _job_ends(cls, given: Any) -> Any:  # noqa: ANN401 -- whatever a file has
+        """Give a Job, which cannot be started again when it has ended, another default."""
+        if not isinstance(given, dict) or str(given.get("type")).upper() != "JOB":
+            return given
+        policy = given.get("restartPolicy", {})
+        if not isinstance(policy, dict) or "condition" in policy:
+            return given
+        return {**given, "restartPolicy": {**policy, "condition": "OnFailure"}}
 
 
 class Workload(Document):
-    """Something to run: its containers, where they may run, and what they need."""
+    """Something to run: its container, where it may run, and what it needs."""
 
     kind: Literal["Workload"]
-    spec: WorkloadSpec
+    spec: WorkloadSpec = Field(description="What runs, how often, where and how.")

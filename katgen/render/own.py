@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from katgen import names
 from katgen.bundle import Artifact, Entry, InstanceEntry, Manifest, Probe, SecretSlot, entry
-from katgen.model import container as model
+from katgen.model import probe as model
 from katgen.names import InstanceKey, NodeName, WorkloadKey
 from katgen.render import networkd, nft, podmannet, tmpfiles
 from katgen.render.quadlet import UnitTemplate, unit_template

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from katgen.errors import Problem, SpecError
-from katgen.model.cluster import ClusterConfiguration, ClusterMetadata, ClusterSpec, Node
+from katgen.model.base import ClusterWideMetadata
+from katgen.model.cluster import ClusterConfiguration, ClusterSpec
+from katgen.model.node import Node
 from katgen.model.objects import Namespace, NamespaceMetadata
 from katgen.model.specs import Specs, WorkloadObjects
 from katgen.names import WorkloadKey, split_key
@@ -23,7 +25,7 @@ RULES: Final[tuple[Rule, ...]] = (pairs,)
 REMARKS: Final[tuple[Rule, ...]] = ()
 DEFAULT_CLUSTER: Final = ClusterConfiguration(
     kind="ClusterConfiguration",
-    metadata=ClusterMetadata(name="kat"),
+    metadata=ClusterWideMetadata(name="kat"),
     spec=ClusterSpec.model_validate(
         {"clusterCIDR": "10.100.0.0/16", "serviceCIDR": "10.101.0.0/16"}
     ),

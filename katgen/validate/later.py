@@ -62,7 +62,7 @@ def _watch(info: FieldInfo) -> _Watched | None:
     marks = extra if isinstance(extra, dict) else {}
     what, values = str(marks.get("x-kat-later", "")), marks.get("x-kat-later-values")
     inner = object_in(info.annotation)
-    by_leader = bool(marks.get("x-kat-leader"))
+    by_leader = bool(marks.get("x-kat-by-leader"))
     if not (what or values or by_leader or (inner and _watched(inner))):
         return None
     known = frozenset(map(str, values)) if isinstance(values, list) else frozenset[str]()

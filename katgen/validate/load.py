@@ -12,7 +12,6 @@ from katgen.model.base import API_VERSION
 from katgen.model.base import Document as Model
 from katgen.model.kinds import KINDS
 from katgen.parse import Document
-from katgen.parse.path import quoted
 from katgen.validate import translate
 from katgen.validate.later import unbuilt
 
@@ -58,8 +57,8 @@ def _envelope(document: Document) -> Iterator[Problem]:
     version = document.value.get("apiVersion")
     if version is None and not document.has(("apiVersion",)):
         yield Problem(document.at(("apiVersion",)), "is missing", f"write {API_VERSION}")
-    elif isinstance(version, str) and version != API_VERSION:
-        what = f"unknown version {quoted(version)}"
+    elif version is not None and version != API_VERSION:
+        what = f"unknown version: {translate.described(version)}"
         yield Problem(document.at(("apiVersion",)), what, f"write {API_VERSION}")
     kind = document.value.get("kind")
     if kind is None and not document.has(("kind",)):

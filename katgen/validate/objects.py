@@ -7,7 +7,8 @@ from typing import TypeVar
 from katgen import names
 from katgen.errors import Problem
 from katgen.model.base import Document as Model
-from katgen.model.cluster import ClusterConfiguration, Node
+from katgen.model.cluster import ClusterConfiguration
+from katgen.model.node import Node
 from katgen.model.objects import (
     BuildDefinition,
     Config,

@@ -20,6 +20,8 @@ from katgen.parse.path import Step, quoted
 _SHOWN: Final = 40
 _KEYS_SHOWN: Final = 12
 _KEY_ERROR: Final = "[key]"
+_ENVELOPE: Final = (("apiVersion",), ("kind",))
+"""Looked at before the model is."""
 _EXPECTED: Final = {
     "string_type": "text",
     "int_type": "a whole number",
@@ -35,6 +37,8 @@ def problems(document: Document, model: type[Spec], err: ValidationError) -> Ite
     """Return the problems of one document."""
     for error in err.errors(include_url=False):
         loc = error["loc"]
+        if loc in _ENVELOPE:
+            continue
         if error["type"] == "missing":
             if not document.has(loc):
                 yield Problem(document.at(loc), "is missing")

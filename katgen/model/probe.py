@@ -1,0 +1,57 @@
+"""Health checks (spec §3.2)."""
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from katgen.model.base import Spec, exactly_one
+from katgen.model.text import HealthCommand
+from katgen.model.types import HttpPath, Port, Seconds
+
+Period = Annotated[int, Field(strict=True, ge=1, le=86400)]
+Threshold = Annotated[int, Field(strict=True, ge=1, le=100)]
+
+
+class HttpCheck(Spec):
+    """Healthy if the answer's status is 200 to 399."""
+
+    path: HttpPath = Field(default="/", description="Of the GET request.")
+    port: Port = Field(description="Of the container.")
+
+
+class TcpCheck(Spec):
+    """Healthy if the port takes a connection."""
+
+    port: Port = Field(description="Of the container.")
+
+
+class ExecCheck(Spec):
+    """Healthy if the command, run in the container, ends with 0."""
+
+    command: Annotated[HealthCommand, Field(min_length=1)] = Field(
+        description="A program and its arguments; no shell."
+    )
+
+
+class Probe(Spec):
+    """How health is found out: exactly one of `http`, `tcp`, `exec`."""
+
+    http: HttpCheck | None = Field(default=None, description="A GET request.")
+    tcp: TcpCheck | None = Field(default=None, description="A connection.")
+    exec: ExecCheck | None = Field(default=None, description="A command in the container.")
+    initial_delay_seconds: Seconds = Field(
+        default=0, description="Between the start and the first check."
+    )
+    period_seconds: Period = Field(default=10, description="Between two checks.")
+    timeout_seconds: Period = Field(default=3, description="A check that takes longer has failed.")
+    success_threshold: Threshold = Field(
+        default=1, description="Successes in a row that make it healthy."
+    )
+    failure_threshold: Threshold = Field(
+        default=3, description="Failures in a row that make it unhealthy."
+    )
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        exactly_one(self, "http", "tcp", "exec")
+        return self

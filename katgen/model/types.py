@@ -1,0 +1,188 @@
+"""Field types: what a value may be, in code, in files, in the schema and in words."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, Literal, get_args
+
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
+
+from katgen import quantity
+
+_SHOWN = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Text of one shape. `what` and `example` name it in errors and in the reference."""
+
+    pattern: str
+    what: str
+    example: str
+    longest: int = 1024
+
+    def check(self, text: str) -> str:
+        """Return the text. Raises ValueError if it has another shape."""
+        if len(text) <= self.longest and re.fullmatch(self.pattern, text):
+            return text
+        shown = text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
+        raise ValueError(f"{shown!r} is not {self.what}; write it as {self.example}")
+
+    def __get_pydantic_core_schema__(
+        self, source: type[str], handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, core: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return handler(core) | {
+            "pattern": f"^({self.pattern})$",
+            "maxLength": self.longest,
+            "examples": [self.example],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class BothSpellings:
+    """Of a Literal: takes values in proto3's spelling too (`DaemonService` as `DAEMON_SERVICE`)."""
+
+    def __get_pydantic_core_schema__(
+        self,
+        source: Any,  # noqa: ANN401 -- any Literal
+        handler: GetCoreSchemaHandler,
+    ) -> CoreSchema:
+        known = {proto_spelling(name): name for name in get_args(source)}
+
+        def read(value: object) -> object:
+            return known.get(value, value) if isinstance(value, str) else value
+
+        return core_schema.no_info_before_validator_function(read, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, core: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        schema = handler(core)
+        names = schema.pop("enum", None) or [schema.pop("const")]
+        both = [*names, *(proto_spelling(name) for name in names)]
+        return schema | {"enum": list(dict.fromkeys(both))}
+
+
+def proto_spelling(name: str) -> str:
+    """Return a value as proto3 spells it: `ClientIP` → `CLIENT_IP`, `host-root` → `HOST_ROOT`."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).replace("-", "_").upper()
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """A whole number in code, one of Kubernetes' quantities in files."""
+
+    read: Callable[[str], int]
+    show: Callable[[int], str]
+    example: str
+
+    def __get_pydantic_core_schema__(
+        self, _source: type[int], _handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            self._take,
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                self.show, return_schema=core_schema.str_schema()
+            ),
+        )
+
+    def __get_pydantic_json_schema__(
+        self, _core: CoreSchema, _handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {
+            "anyOf": [
+                {"type": "string", "pattern": f"^({quantity.PATTERN})$"},
+                {"type": "number", "minimum": 0},
+            ],
+            "examples": [self.example],
+        }
+
+    def _take(self, value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise ValueError(f"expected a quantity; write it as {self.example}")  # noqa: TRY004 -- pydantic collects ValueError
+        return self.read(str(value))
+
+
+BOTH: Final = BothSpellings()
+
+Cpu = Annotated[int, Quantity(quantity.cpu_milli, quantity.cpu_text, "250m")]
+"""Thousandths of a CPU in code."""
+Memory = Annotated[int, Quantity(quantity.memory_bytes, quantity.memory_text, "128Mi")]
+"""Bytes in code."""
+WholeQuantity = Annotated[int, Quantity(quantity.memory_bytes, str, "1")]
+"""A count in code; Kubernetes writes `nvidia.com/gpu: "1"`."""
+
+Flag = Annotated[bool, Field(strict=True)]
+Whole = Annotated[int, Field(strict=True)]
+Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
+Seconds = Annotated[int, Field(strict=True, ge=0, le=2**31 - 1)]
+PositiveSeconds = Annotated[int, Field(strict=True, ge=1, le=2**31 - 1)]
+Count = Annotated[int, Field(strict=True, ge=0, le=1_000_000)]
+Percent = Annotated[int, Field(strict=True, ge=0, le=100)]
+UserId = Annotated[int, Field(strict=True, ge=0, le=65535)]
+"""Inside a container; its range on the node has as many."""
+Weight = Annotated[int, Field(strict=True, ge=1, le=100)]
+
+Protocol = Annotated[Literal["TCP", "UDP"], BOTH]
+Effect = Annotated[Literal["NoSchedule", "PreferNoSchedule", "NoExecute"], BOTH]
+Operator = Annotated[Literal["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"], BOTH]
+
+_GIT_REF = r"[A-Za-z0-9][A-Za-z0-9._/-]*"
+_HOST_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+
+ImageRef = Annotated[
+    str,
+    Shape(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*", "an image reference", "docker.io/library/nginx:1.27"),
+]
+GitBranch = Annotated[str, Shape(_GIT_REF, "a branch's name", "main", 255)]
+GitTag = Annotated[str, Shape(_GIT_REF, "a tag's name", "v1.2.0", 255)]
+GitCommit = Annotated[
+    str, Shape(r"[0-9a-f]{40}([0-9a-f]{24})?", "a full commit id", "40 hexadecimal digits", 64)
+]
+OctalMode = Annotated[str, Shape(r"0?[0-7]{3}", "a file's mode", '"0400", in quotes', 4)]
+Capability = Annotated[
+    str, Shape(r"(CAP_)?[A-Z][A-Z0-9_]{1,40}", "a capability", "NET_BIND_SERVICE", 64)
+]
+Signal = Annotated[str, Shape(r"SIG[A-Z0-9+-]{2,12}", "a signal", "SIGTERM", 16)]
+HttpPath = Annotated[str, Shape(r"/[\x21-\x7e]*", "a path in ASCII", "/healthz", 2048)]
+UrlPath = Annotated[
+    str, Shape(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*", "a path of a URL", "/api/", 2048)
+]
+HostPattern = Annotated[
+    str,
+    Shape(
+        rf"(\*\.)?{_HOST_LABEL}(\.{_HOST_LABEL})*",
+        "a host's name",
+        "shop.example.org or *.example.org",
+        253,
+    ),
+]
+TimeZone = Annotated[
+    str, Shape(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", "a time zone", "Europe/Berlin", 64)
+]
+BuildStage = Annotated[str, Shape(r"[A-Za-z0-9][A-Za-z0-9._-]*", "a stage's name", "release", 128)]
+Platform = Annotated[
+    str, Shape(r"linux/[a-z0-9]+(/v[0-9]+)?", "a platform", "linux/amd64 or linux/arm/v7", 64)
+]
+Registry = Annotated[
+    str,
+    Shape(
+        r"[A-Za-z0-9][A-Za-z0-9._/:-]*", "a registry, with a path", "registry.example.org/shop", 512
+    ),
+]
+WireguardKey = Annotated[
+    str,
+    Shape(
+        r"[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=",
+        "a WireGuard public key",
+        "44 characters of base64",
+        44,
+    ),
+]
