@@ -26,7 +26,7 @@ class Node:
 
     def command(self, argv: Sequence[str]) -> list[str]:
         """Return the command that runs `argv` on this node, as root."""
-        enter = ["nsenter", "-t", str(self.leader), "-m", "-u", "-i", "-n", "-p", "-C", "--"]
+        enter = ["nsenter", "-t", str(self.leader), "--all", "--root", "--wd", "--"]
         return self.enclosure.command([*enter, "env", "-i", f"PATH={PATH}", "LANG=C.UTF-8", *argv])
 
     def run(
