@@ -12,6 +12,13 @@ from tests.oracles.oracle import Oracle
 CHROOT_TOOLS = ("unshare", "nsenter", "setpriv", "chroot", "ip", "mount")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--bless`."""
+    parser.addoption(
+        "--bless", action="store_true", help="write the golden files anew from what is rendered now"
+    )
+
+
 @pytest.fixture(scope="session")
 def rootfs() -> Path:
     """Return the Debian root file system, never to be written; skip the test without it."""
