@@ -51,8 +51,8 @@ def _write(text: str, stream: IO[str], style: Mapping[str, Any]) -> None:
 
 
 def print_json(value: object) -> None:
-    """Print a value as JSON, indented, with a final newline."""
-    encoded = msgspec.json.encode(value, order="deterministic")
+    """Print a value as JSON, indented, keys in the value's own order, with a final newline."""
+    encoded = msgspec.json.encode(value)
     click.echo(msgspec.json.format(encoded, indent=2))
 
 
