@@ -42,7 +42,7 @@ class Enclosure:
     """
 
     pid: int
-    children: list["subprocess.Popen[bytes]"] = field(default_factory=list)
+    children: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def command(self, argv: Sequence[str]) -> list[str]:
         """Return the command that runs `argv` inside."""
@@ -54,7 +54,7 @@ class Enclosure:
         """Run a command inside. RunError with its text if it fails."""
         return finish(self.command(argv), stdin).checked(argv)
 
-    def start(self, argv: Sequence[str], log: BinaryIO) -> "subprocess.Popen[bytes]":
+    def start(self, argv: Sequence[str], log: BinaryIO) -> subprocess.Popen[bytes]:
         """Start a command that may run as long as the enclosure does; its output goes to `log`."""
         child = subprocess.Popen(
             self.command(argv),

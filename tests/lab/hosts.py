@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from tests.environment import require
 from tests.lab.cgroups import lab_groups
 from tests.lab.enclosure import enclosure
-from tests.lab.node import Node, boot
+from tests.lab.node import Node, start, wait_until_up
 
 TOOLS = ("unshare", "nsenter", "ip", "tar", "systemd-nspawn")
 FIRST_ADDRESS = 11
@@ -23,11 +23,13 @@ def hosts(*names: str, files: Mapping[str, bytes] | None = None) -> Iterator[tup
     require(TOOLS)
     with lab_groups(str(next(_serial))) as groups, enclosure() as inside:
         inside.run(["sh", "-ec", "ip link add br0 type bridge; ip link set br0 up"])
-        nodes = []
-        for number, name in enumerate(names, FIRST_ADDRESS):
+        for name in names:
             inside.mount_root(name)
-            nodes.append(boot(inside, name, f"192.0.2.{number}", groups, files or {}))
-        yield tuple(nodes)
+        booting = [
+            start(inside, name, f"192.0.2.{number}", groups, files or {})
+            for number, name in enumerate(names, FIRST_ADDRESS)
+        ]
+        yield tuple(map(wait_until_up, booting))
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import hashlib
 import socket
+import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,22 +55,53 @@ class Node:
         return self.run(["journalctl", "-o", "cat", "--no-pager", "-u", unit]).stdout
 
 
-def boot(
+@dataclass(frozen=True, slots=True)
+class Booting:
+    """A node that has been started and may not be up yet."""
+
+    name: str
+    address: str
+    enclosure: Enclosure
+    nspawn: subprocess.Popen[bytes]
+    notify: socket.socket
+
+
+def start(
     enclosure: Enclosure,
     name: str,
     address: str,
     groups: Sequence[Path],
     files: Mapping[str, bytes],
-) -> Node:
-    """Boot a node whose root is mounted on `<SCRATCH>/<name>/root`, and wait until it is up."""
-    root = f"{SCRATCH}/{name}/root"
-    enclosure.unpack(root, {**_settings(name, address), **files})
-    node = Node(name, address, _start_nspawn(enclosure, name, groups), enclosure)
+) -> Booting:
+    """Start a node whose root is mounted on `<SCRATCH>/<name>/root`."""
+    enclosure.unpack(f"{SCRATCH}/{name}/root", {**_settings(name, address), **files})
+    ready = f"{SCRATCH}/{name}/notify"
+    notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    notify.bind(str(enclosure.outside(ready)))
+    with _console(enclosure, name).open("wb") as log:
+        nspawn = enclosure.start(_nspawn(name, groups, ready), log)
+    return Booting(name, address, enclosure, nspawn, notify)
+
+
+def wait_until_up(booting: Booting) -> Node:
+    """Return the node once systemd says that it is up. RuntimeError with its console if never."""
+    with booting.notify:
+        try:
+            said = wait_ready(booting.notify, booting.nspawn, BOOT_S)
+        except TimeoutError as err:
+            console = _console(booting.enclosure, booting.name).read_text(errors="replace")
+            raise RuntimeError(f"node {booting.name} does not boot:\n{console[-4000:]}") from err
+    leader = int(said.partition("X_NSPAWN_LEADER_PID=")[2].split()[0])
+    node = Node(booting.name, booting.address, leader, booting.enclosure)
     # Podman with a user namespace fails while anything is mounted below /sys/kernel.
     node.run(["umount", "-R", "/sys/kernel"], check=False)
     if "pids" not in node.run(["cat", "/sys/fs/cgroup/cgroup.controllers"]).stdout.split():
         node.put("/etc/containers/containers.conf.d/50-no-pids.conf", NO_PIDS)
     return node
+
+
+def _console(enclosure: Enclosure, name: str) -> Path:
+    return enclosure.outside(f"{SCRATCH}/{name}/console")
 
 
 def _settings(name: str, address: str) -> dict[str, bytes]:
@@ -83,21 +115,6 @@ def _settings(name: str, address: str) -> dict[str, bytes]:
         "/etc/systemd/network/10-host0.network": network.encode(),
         "/etc/systemd/system/multi-user.target.d/lab.conf": wanted.encode(),
     }
-
-
-def _start_nspawn(enclosure: Enclosure, name: str, groups: Sequence[Path]) -> int:
-    """Start nspawn and return its PID 1. RuntimeError with the console if it does not boot."""
-    console = enclosure.outside(f"{SCRATCH}/{name}/console")
-    ready = f"{SCRATCH}/{name}/notify"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify, console.open("wb") as log:
-        notify.bind(str(enclosure.outside(ready)))
-        child = enclosure.start(_nspawn(name, groups, ready), log)
-        try:
-            said = wait_ready(notify, child, BOOT_S)
-        except TimeoutError as err:
-            text = console.read_text(errors="replace")[-4000:]
-            raise RuntimeError(f"node {name} does not boot:\n{text}") from err
-    return int(said.partition("X_NSPAWN_LEADER_PID=")[2].split()[0])
 
 
 def _nspawn(name: str, groups: Sequence[Path], ready: str) -> list[str]:

@@ -36,7 +36,7 @@ def finish(command: Sequence[str], stdin: bytes = b"", timeout_s: float = RUN_S)
     return Ran(done.returncode, _text(done.stdout), _text(done.stderr))
 
 
-def wait_ready(notify: socket.socket, child: "subprocess.Popen[bytes]", timeout_s: float) -> str:
+def wait_ready(notify: socket.socket, child: subprocess.Popen[bytes], timeout_s: float) -> str:
     """Return all that a child has sent when it says READY=1, sd_notify(3).
 
     TimeoutError if it ends before, or takes too long.

@@ -1,11 +1,16 @@
 """The lab itself: nodes boot, reach each other, run containers, and leave nothing behind."""
 
+import os
+import select
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.lab import Node, RunError, host, hosts
+from tests.lab.cgroups import sweep
 from tests.lab.images import import_busybox
 
 CONTAINER = b"""
@@ -20,6 +25,15 @@ Exec=cat /proc/self/uid_map
 Type=oneshot
 [Quadlet]
 DefaultDependencies=false
+"""
+
+
+END_S = 30
+FOREVER = """
+from tests.lab import host
+with host() as node:
+    print(node.enclosure.pid, flush=True)
+    node.run(["sleep", "infinity"], timeout_s=600)
 """
 
 
@@ -47,15 +61,28 @@ def test_a_failing_command_raises_with_its_text(node: Node) -> None:
 
 
 def test_two_nodes_reach_each_other_and_leave_nothing_behind() -> None:
-    before = _traces()
+    before = _traces(os.getpid())
     with hosts("one", "two") as (one, two):
         assert one.run(["ping", "-c1", "-W2", two.address]).code == 0
         assert [one.address, two.address] == ["192.0.2.11", "192.0.2.12"]
-    assert _traces() == before
+    assert _traces(os.getpid()) == before
 
 
-def _traces() -> tuple[str, list[str], list[str]]:
-    """Return what a lab could leave: mounts, links, cgroups."""
+def test_a_killed_test_process_takes_its_lab_along() -> None:
+    before = _traces(os.getpid())
+    with subprocess.Popen([sys.executable, "-c", FOREVER], stdout=subprocess.PIPE) as test:
+        assert test.stdout is not None
+        keeper = os.pidfd_open(int(test.stdout.readline()))
+        assert _traces(test.pid) != before
+        test.kill()
+    assert select.select([keeper], [], [], END_S)[0] == [keeper], "the lab outlives its test"
+    os.close(keeper)
+    sweep()
+    assert _traces(test.pid) == before
+
+
+def _traces(pid: int) -> tuple[str, list[str], list[str]]:
+    """Return what a lab of a process could leave: mounts, links, cgroups."""
     links = sorted(p.name for p in Path("/sys/class/net").iterdir())
-    groups = sorted(str(p) for p in Path("/sys/fs/cgroup").glob("**/kat-lab-*"))
+    groups = sorted(str(p) for p in Path("/sys/fs/cgroup").glob(f"**/kat-lab-{pid}-*"))
     return Path("/proc/self/mounts").read_text(encoding="utf-8"), links, groups
