@@ -22,8 +22,10 @@ class Taint(msgspec.Struct, frozen=True, omit_defaults=True):
 class Node(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     """A node as the planner and the renderers see it.
 
-    `allocatable` maps `cpu` (thousandths), `memory` (bytes) and custom resources (counts) to amounts; a missing `cpu`
-    or `memory` has no limit, a missing custom resource is absent. `gateway` is the node's address in the underlay.
+    `allocatable` maps `cpu` (thousandths), `memory` (bytes) and custom resources (counts) to
+    amounts; a missing `cpu`
+    or `memory` has no limit, a missing custom resource is absent. `gateway` is the node's address
+    in the underlay.
     """
 
     name: NodeName
@@ -44,7 +46,8 @@ class Inventory(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel")
     """Slow facts about the machines, as planner input.
 
     `volumes` says where data is that no plan knows of: `<ns>/<workload>/<volume>/<ordinal>` → node.
-    `rested` are released addresses and subnets that may be used again; the time that this takes is the leader's affair.
+    `rested` are those of the parent's `resting` that may be used again; the time that this takes is
+    the leader's affair.
     `finished` maps a Job to the run numbers that are complete.
     """
 
@@ -54,8 +57,11 @@ class Inventory(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel")
     finished: Mapping[WorkloadKey, frozenset[int]] = {}
 
 
-class Placement(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """One instance on its node. `address` is dotted; `gpus` are device numbers on the node."""
+class Placement(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, rename="camel"):
+    """One instance on its node. `address` is dotted; `gpus` are device numbers on the node.
+
+    `stop_first`: the instance is exclusive (spec §4) and starts only after its predecessor is gone.
+    """
 
     ordinal: Ordinal
     incarnation: int
@@ -63,10 +69,14 @@ class Placement(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     node: NodeName
     address: str
     gpus: tuple[int, ...] = ()
+    stop_first: bool = False
 
 
 class Refusal(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Why `count` nodes (of which `node` is one, or '' for none) cannot take an instance."""
+    """Why `count` nodes cannot take an instance. `node` comes closest; its numbers are shown.
+
+    Without a node ('' and 0) the reason is about no node: a quota, say.
+    """
 
     reason: str
     count: int = 1
@@ -74,7 +84,10 @@ class Refusal(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Unplaced(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An instance that no node can take now, with every reason and how many nodes gave it."""
+    """An instance that no node can take now, with every reason and how many nodes gave it.
+
+    What already runs under this ordinal goes on running meanwhile: then there is a placement too.
+    """
 
     ordinal: Ordinal
     refusals: tuple[Refusal, ...]
@@ -83,8 +96,10 @@ class Unplaced(msgspec.Struct, frozen=True, omit_defaults=True):
 class WorkloadPlan(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     """All decisions for one workload.
 
-    `revision` is a hash of whatever rolls its instances. `uid_base` is the first of 65,536 host uids, 0 for host-root.
+    `revision` is a hash of whatever rolls its instances. `uid_base` is the first of 65,536 host
+    uids, 0 for host-root.
     `virtual_address` is '' without a VirtualLoadBalancer. Placements are sorted by `sort_ordinal`.
+    `homes` are the nodes that hold data of ordinals which do not run now.
     """
 
     revision: str
@@ -93,6 +108,7 @@ class WorkloadPlan(msgspec.Struct, frozen=True, omit_defaults=True, rename="came
     virtual_address: str = ""
     placements: tuple[Placement, ...] = ()
     unplaced: tuple[Unplaced, ...] = ()
+    homes: Mapping[Ordinal, NodeName] = {}
 
 
 class Resting(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
@@ -104,16 +120,21 @@ class Resting(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
 
 
 class Retired(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
-    """What outlives a deleted workload: its incarnations are never used again, its data keeps its uids."""
+    """What outlives a deleted workload: incarnations are never used again, data keeps its uids.
+
+    A workload that became host-root has one too, for the uids that its data still has.
+    """
 
     next_incarnation: int
     uid_base: int = 0
+    homes: Mapping[Ordinal, NodeName] = {}
 
 
 class Plan(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
-    """Every decision. `parent` is the generation that this plan follows; the first has generation 1, parent 0.
+    """Every decision. `parent` is the generation before; the first has generation 1, parent 0.
 
-    `subnets` gives each node's part of clusterCIDR, also for nodes that are gone until it has rested.
+    `subnets` gives each node's part of clusterCIDR, also for nodes that are gone until it has
+    rested.
     """
 
     format: int

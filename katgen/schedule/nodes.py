@@ -1,0 +1,139 @@
+"""All nodes as columns: what each has, what is in use, and its place in the order of preference.
+
+Columns instead of one object per node: the planner looks at a few numbers of many nodes. Nodes are
+numbered in the order of their names, so that no result depends on the order of an input.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from katgen.names import NodeName, WorkloadKey
+from katgen.planned import Node
+from katgen.schedule.needs import GPU_RESOURCES, Needs
+
+UNLIMITED: Final = 1 << 62
+FULL: Final = 1000
+"""Load is in thousandths of the scarcer of CPU and memory."""
+INDEX_BITS: Final = 20
+COUNT_BITS: Final = 20
+INDEX_MASK: Final = (1 << INDEX_BITS) - 1
+_COUNT_SHIFT: Final = INDEX_BITS
+_LOAD_SHIFT: Final = INDEX_BITS + COUNT_BITS
+_LOAD_MAX: Final = (1 << 20) - 1
+_COUNT_MAX: Final = (1 << COUNT_BITS) - 1
+NODE_TOPOLOGY: Final = "node"
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """Addresses for instances on one node."""
+
+    total: int
+    free: int
+    resting: int
+
+
+class NodeTable:
+    """Columns indexed by node number.
+
+    `key` orders nodes, best first: load, then number of instances, then name. With `bin_pack` the
+    fullest is best.
+    `log` names nodes that became better, or freed something: heaps made earlier look there.
+    """
+
+    def __init__(
+        self, nodes: Mapping[NodeName, Node], slots: Mapping[NodeName, Slots], *, bin_pack: bool
+    ) -> None:
+        self.names = sorted(nodes)
+        self.index = {name: i for i, name in enumerate(self.names)}
+        self.nodes = [nodes[name] for name in self.names]
+        self.open = [n.ready and not n.unschedulable for n in self.nodes]
+        self.cpu_all = [n.allocatable.get("cpu", UNLIMITED) for n in self.nodes]
+        self.memory_all = [n.allocatable.get("memory", UNLIMITED) for n in self.nodes]
+        self.cpu_free = list(self.cpu_all)
+        self.memory_free = list(self.memory_all)
+        self.slots_total = [slots[name].total for name in self.names]
+        self.slots_free = [slots[name].free for name in self.names]
+        self.slots_resting = [slots[name].resting for name in self.names]
+        self.count = [0] * len(self.names)
+        self.load = [0] * len(self.names)
+        self.ports: dict[tuple[int, int, str], WorkloadKey] = {}
+        self.gpus: dict[tuple[int, str], int] = {}
+        """Node and vendor → bits of the devices in use."""
+        self.log: list[int] = []
+        self._bin_pack = bin_pack
+        self._domains: dict[str, list[str | None]] = {}
+        self.key = [0] * len(self.names)
+        for i in range(len(self.names)):
+            self._rank(i)
+
+    def gpu_total(self, i: int, vendor: str) -> int:
+        """Return how many devices of a vendor the node has; they are numbered from 0."""
+        allocatable = self.nodes[i].allocatable
+        return sum(allocatable.get(name, 0) for name in GPU_RESOURCES[vendor])
+
+    def gpu_free(self, i: int, vendor: str) -> int:
+        """Return how many of them nobody uses."""
+        return self.gpu_total(i, vendor) - self.gpus.get((i, vendor), 0).bit_count()
+
+    def free_gpus(self, i: int, vendor: str) -> tuple[int, ...]:
+        """Return the devices that nobody uses, lowest first."""
+        used = self.gpus.get((i, vendor), 0)
+        return tuple(n for n in range(self.gpu_total(i, vendor)) if not used >> n & 1)
+
+    def domains(self, topology: str) -> list[str | None]:
+        """Return every node's value of a topology key, None where it has none."""
+        known = self._domains.get(topology)
+        if known is None:
+            if topology == NODE_TOPOLOGY:
+                known = list(self.names)
+            else:
+                known = [n.labels.get(topology) for n in self.nodes]
+            self._domains[topology] = known
+        return known
+
+    def occupy(self, i: int, needs: Needs, gpus: tuple[int, ...] = ()) -> None:
+        """Account for one more instance on node `i`."""
+        self.cpu_free[i] -= needs.cpu
+        self.memory_free[i] -= needs.memory
+        self.count[i] += 1
+        if needs.ports:
+            for port, protocol in needs.ports:
+                self.ports.setdefault((i, port, protocol), needs.key)
+        if gpus:
+            self._mark_gpus(i, needs, gpus, used=True)
+        before = self.key[i]
+        self._rank(i)
+        if self.key[i] < before:
+            self.log.append(i)
+
+    def vacate(self, i: int, needs: Needs, gpus: tuple[int, ...] = ()) -> None:
+        """Account for one instance less on node `i`."""
+        self.cpu_free[i] += needs.cpu
+        self.memory_free[i] += needs.memory
+        self.count[i] -= 1
+        for port, protocol in needs.ports:
+            if self.ports.get((i, port, protocol)) == needs.key:
+                del self.ports[i, port, protocol]
+        if gpus:
+            self._mark_gpus(i, needs, gpus, used=False)
+        self._rank(i)
+        self.log.append(i)
+
+    def _mark_gpus(self, i: int, needs: Needs, gpus: Iterable[int], *, used: bool) -> None:
+        bits = self.gpus.get((i, needs.gpu_vendor), 0)
+        for number in gpus:
+            bits = bits | 1 << number if used else bits & ~(1 << number)
+        self.gpus[i, needs.gpu_vendor] = bits
+
+    def _rank(self, i: int) -> None:
+        whole_cpu, whole_memory = self.cpu_all[i], self.memory_all[i]
+        cpu = (whole_cpu - self.cpu_free[i]) * FULL // whole_cpu if whole_cpu else 0
+        memory = (whole_memory - self.memory_free[i]) * FULL // whole_memory if whole_memory else 0
+        load = max(cpu, memory)
+        self.load[i] = load
+        count = self.count[i]
+        if self._bin_pack:
+            load, count = _LOAD_MAX - min(load, _LOAD_MAX), _COUNT_MAX - count
+        self.key[i] = load << _LOAD_SHIFT | count << _COUNT_SHIFT | i

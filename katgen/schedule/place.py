@@ -1,0 +1,135 @@
+"""Decide where each instance of one workload goes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from katgen.names import NodeName, Ordinal
+from katgen.planned import Placement, Refusal, Unplaced
+from katgen.schedule.feasible import refusals
+from katgen.schedule.needs import DAEMON, Needs
+from katgen.schedule.pool import OUTSIDE
+from katgen.schedule.reconcile import Order
+from katgen.schedule.turn import Turn
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A new place for an instance, and what it replaces, whose address it may take over."""
+
+    ordinal: Ordinal
+    node: int
+    gpus: tuple[int, ...] = ()
+    stop_first: bool = False
+    predecessor: Placement | None = None
+    keeps_address: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """New places, instances that stay as they are, and what has no place."""
+
+    choices: Sequence[Choice]
+    stay: Sequence[Placement]
+    unplaced: Sequence[Unplaced]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a workload is becoming: `before` is how its running instances are accounted for."""
+
+    before: Needs
+    revision: str
+
+
+def place(turn: Turn, orders: Sequence[Order], target: Target) -> Outcome:
+    """Find a node for every order, in order."""
+    choices: list[Choice] = []
+    stay: list[Placement] = []
+    unplaced: list[Unplaced] = []
+    refused: tuple[Refusal, ...] | None = None
+    for order in orders:
+        previous = order.previous
+        if previous is not None:
+            turn.leave(turn.table.index[previous.node], target.before, previous.gpus)
+            if _may_stay(turn, previous, target):
+                turn.take(turn.table.index[previous.node], previous.gpus, new_address=False)
+                stay.append(previous)
+                continue
+        choice = _choice(turn, order)
+        if choice is not None:
+            turn.take(choice.node, choice.gpus, new_address=not choice.keeps_address)
+            choices.append(choice)
+            continue
+        if order.homes or _only_node(turn, order) is not None:
+            unplaced.append(Unplaced(order.ordinal, refusals(turn, order)))
+        else:
+            refused = refusals(turn, order) if refused is None else refused
+            unplaced.append(Unplaced(order.ordinal, refused))
+        if previous is not None:
+            turn.take(turn.table.index[previous.node], previous.gpus, new_address=False)
+            stay.append(previous)
+    return Outcome(choices, stay, unplaced)
+
+
+def _may_stay(turn: Turn, previous: Placement, target: Target) -> bool:
+    """Whether an instance of the right revision keeps every rule where it is; a cordon is none."""
+    i = turn.table.index[previous.node]
+    right = previous.revision == target.revision
+    return right and turn.admits(i) and turn.fits(i, needs_address=False)
+
+
+def _choice(turn: Turn, order: Order) -> Choice | None:
+    if len(order.homes) > 1 or not turn.board.quotas.has_room(turn.needs):
+        return None
+    previous = order.previous
+    there = OUTSIDE if previous is None else turn.table.index[previous.node]
+    stop_first = turn.needs.stop_first or _lacks_second_gpus(turn, previous, there)
+    only = _only_node(turn, order)
+    if only is not None:
+        i = turn.table.index.get(only, OUTSIDE)
+        takes = i != OUTSIDE and _takes(turn, i, needs_address=not (stop_first and i == there))
+    else:
+        i = there
+        takes = there != OUTSIDE and _takes(turn, i, needs_address=not stop_first)
+    if not takes:
+        i = turn.choose() if only is None else OUTSIDE
+    if i == OUTSIDE:
+        return None
+    if i != there:
+        stop_first = turn.needs.stop_first
+    gpus = _gpus(turn, i, previous if i == there else None, stop_first=stop_first)
+    return Choice(order.ordinal, i, gpus, stop_first, previous, stop_first and i == there)
+
+
+def _only_node(turn: Turn, order: Order) -> NodeName | None:
+    """Return the one node that is possible at all: that of the data, or a daemon's own."""
+    if order.homes:
+        return order.homes[0]
+    return NodeName(order.ordinal) if turn.needs.kind == DAEMON else None
+
+
+def _takes(turn: Turn, i: int, *, needs_address: bool) -> bool:
+    turn.examined += 1
+    return turn.table.open[i] and turn.admits(i) and turn.fits(i, needs_address=needs_address)
+
+
+def _lacks_second_gpus(turn: Turn, previous: Placement | None, i: int) -> bool:
+    """Whether predecessor and successor together want more devices than node `i` has free."""
+    needs = turn.needs
+    if previous is None or not needs.gpu_count:
+        return False
+    free = turn.table.free_gpus(i, needs.gpu_vendor)
+    return len(set(free).difference(previous.gpus)) < needs.gpu_count
+
+
+def _gpus(turn: Turn, i: int, previous: Placement | None, *, stop_first: bool) -> tuple[int, ...]:
+    """Return devices for the instance: the predecessor's if that is gone by then, else others."""
+    needs = turn.needs
+    if not needs.gpu_count:
+        return ()
+    free = turn.table.free_gpus(i, needs.gpu_vendor)
+    if previous is not None:
+        kept = [n for n in free if n in previous.gpus]
+        others = [n for n in free if n not in previous.gpus]
+        free = tuple(kept + others if stop_first else others)
+    return tuple(sorted(free[: needs.gpu_count]))

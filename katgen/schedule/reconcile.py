@@ -1,0 +1,155 @@
+"""What must exist, and what becomes of what exists: kept, moved, replaced, removed."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from katgen.model.specs import WorkloadObjects
+from katgen.names import NodeName, Ordinal, WorkloadKey
+from katgen.planned import Placement, WorkloadPlan, sort_ordinal
+from katgen.schedule.needs import DAEMON, JOB, Needs
+
+_DIGITS: Final = tuple(Ordinal(str(n)) for n in range(1024))
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An instance to place. `homes` are the nodes that have its data: it can run nowhere else.
+
+    `previous` runs until its successor has a place, and stays if there is none.
+    """
+
+    ordinal: Ordinal
+    previous: Placement | None = None
+    homes: tuple[NodeName, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What becomes of one workload. `keep` stays as it is; `remove` goes whatever happens.
+
+    `homes` are nodes with data of ordinals that do not run.
+    """
+
+    keep: Sequence[Placement] = ()
+    remove: Sequence[Placement] = ()
+    orders: Sequence[Order] = ()
+    homes: Mapping[Ordinal, NodeName] = field(default_factory=dict)
+
+
+def ordinal_order(ordinal: Ordinal) -> tuple[tuple[int, str], str]:
+    """Order ordinals, also such as differ in leading zeros alone."""
+    return sort_ordinal(ordinal), ordinal
+
+
+def numbered(count: int) -> Sequence[Ordinal]:
+    """Return the ordinals 0 to `count` - 1."""
+    if count <= len(_DIGITS):
+        return _DIGITS[:count]
+    return (*_DIGITS, *(Ordinal(str(n)) for n in range(len(_DIGITS), count)))
+
+
+def wanted(
+    objects: WorkloadObjects, nodes: Callable[[], Iterable[NodeName]], finished: frozenset[int]
+) -> Sequence[Ordinal]:
+    """Return the ordinals that shall exist, in order.
+
+    `nodes` gives, for a DaemonService, the nodes that it belongs on. A Job without schedule wants
+    its next runs, as many
+    as may run at once; one with a schedule stands ready for its timer.
+    """
+    spec = objects.workload.spec
+    if spec.type == DAEMON:
+        return sorted(map(Ordinal, nodes()), key=ordinal_order)
+    if spec.type != JOB:
+        return numbered(1 if spec.replicas is None else spec.replicas)
+    if objects.job is None:
+        return numbered(1)
+    job = objects.job.spec
+    if job.schedule is not None:
+        return numbered(job.parallelism)
+    runs = (Ordinal(str(n)) for n in range(job.completions) if n not in finished)
+    return tuple(run for run, _ in zip(runs, range(job.parallelism), strict=False))
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What reconciling one workload looks at beside its plan.
+
+    `stays`: whether an instance may stay on that node (it exists and no taint evicts).
+    `reconsider`: the workload's own
+    constraints changed, so that every place is looked at again. `data` names nodes that have an
+    ordinal's data.
+    """
+
+    needs: Needs
+    revision: str
+    stays: Callable[[NodeName], bool]
+    reconsider: bool
+    data: Callable[[Ordinal], tuple[NodeName, ...]]
+
+
+def reconcile(
+    old: WorkloadPlan | None, ordinals: Sequence[Ordinal], situation: Situation
+) -> Verdict:
+    """Return what becomes of a workload whose instances shall be `ordinals`."""
+    running = {p.ordinal: p for p in old.placements} if old else {}
+    retry = {u.ordinal for u in old.unplaced} if old else set()
+    keep: list[Placement] = []
+    remove: list[Placement] = []
+    orders: list[Order] = []
+    for ordinal in ordinals:
+        current = running.pop(ordinal, None)
+        if current is None:
+            orders.append(Order(ordinal, None, _homes(situation, ordinal, old)))
+        elif not situation.stays(current.node):
+            remove.append(current)
+            orders.append(Order(ordinal, None, _homes(situation, ordinal, old, current)))
+        elif current.revision != situation.revision or situation.reconsider or ordinal in retry:
+            homes = (current.node,) if situation.needs.storage else ()
+            orders.append(Order(ordinal, current, homes))
+        else:
+            keep.append(current)
+    remove.extend(running.values())
+    return Verdict(keep, remove, orders, _left_behind(old, running, situation.needs))
+
+
+def _homes(
+    situation: Situation,
+    ordinal: Ordinal,
+    old: WorkloadPlan | None,
+    current: Placement | None = None,
+) -> tuple[NodeName, ...]:
+    """Return where an ordinal's data is: what the inventory says now, else where it last ran."""
+    if not situation.needs.storage:
+        return ()
+    reported = situation.data(ordinal)
+    if reported:
+        return reported
+    if current is not None:
+        return (current.node,)
+    home = old.homes.get(ordinal) if old else None
+    return () if home is None else (home,)
+
+
+def _left_behind(
+    old: WorkloadPlan | None, gone: Mapping[Ordinal, Placement], needs: Needs
+) -> dict[Ordinal, NodeName]:
+    if not needs.storage:
+        return dict(old.homes) if old else {}
+    known = dict(old.homes) if old else {}
+    return known | {ordinal: p.node for ordinal, p in gone.items()}
+
+
+def data_on(
+    volumes: Mapping[str, NodeName], key: WorkloadKey, needs: Needs
+) -> Callable[[Ordinal], tuple[NodeName, ...]]:
+    """Return a look-up of the nodes that the inventory says have an ordinal's data."""
+
+    def nodes(ordinal: Ordinal) -> tuple[NodeName, ...]:
+        if not volumes:
+            return ()
+        names = (f"{key}/{s.volume}/{ordinal}" for s in needs.storage if not s.shared)
+        return tuple(sorted({volumes[name] for name in names if name in volumes}))
+
+    return nodes

@@ -1,0 +1,291 @@
+"""One workload's turn: finding the best node for each of its instances while it is being placed."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
+from typing import Final
+
+from katgen.names import WorkloadKey
+from katgen.schedule.catalog import Catalog, Quotas
+from katgen.schedule.needs import Company, Needs
+from katgen.schedule.nodes import INDEX_MASK, NodeTable
+from katgen.schedule.pool import OUTSIDE, Pools, drop_top, refresh_top
+from katgen.schedule.topology import Apart, Lean, Near, Rule, Spread, count_domains, is_company
+
+_OWN_SHIFT: Final = 64
+Rank = tuple[int, int, int]
+"""Preference (negated), own instances there, key of the node: the least is the best."""
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """Everything that placing looks at. `where` gives the nodes of a workload's instances now."""
+
+    table: NodeTable
+    pools: Pools
+    catalog: Catalog
+    quotas: Quotas
+    where: Callable[[WorkloadKey], Iterable[int]]
+    bin_pack: bool
+
+
+def rules_of(board: Board, needs: Needs) -> list[Rule]:
+    """Return the rules that bind a workload: its own, and distances that others demand."""
+    rules: list[Rule] = [_spread(board, needs, key, skew) for key, skew in needs.spread]
+    rules += [Near(c, *_counted(board, needs, c)) for c in needs.companies.near]
+    rules += [Apart(c, *_counted(board, needs, c)) for c in needs.companies.apart]
+    for whose, company in board.catalog.repelling(needs):
+        domains = board.table.domains(company.topology)
+        counts = count_domains(domains, board.where(whose))
+        rules.append(Apart(company, domains, counts, counts_itself=False, whose=whose))
+    return rules
+
+
+def leans_of(board: Board, needs: Needs) -> list[Lean]:
+    """Return a workload's preferences about other workloads."""
+    companies = needs.companies
+    signed = [(c, c.weight) for c in companies.rather_near]
+    signed += [(c, -c.weight) for c in companies.rather_apart]
+    return [Lean(c.topology, weight, *_counted(board, needs, c)) for c, weight in signed]
+
+
+def _counted(
+    board: Board, needs: Needs, company: Company
+) -> tuple[list[str | None], "Counter[str]", bool]:
+    domains = board.table.domains(company.topology)
+    meant = board.catalog.meant_by(needs.namespace, company)
+    counts = count_domains(domains, (i for key in meant for i in board.where(key)))
+    return domains, counts, is_company(needs.labels, company)
+
+
+def _spread(board: Board, needs: Needs, topology: str, skew: int) -> Spread:
+    domains = board.table.domains(topology)
+    division = board.pools.division(needs.requirement)
+    counts = Counter({d: 0 for g in division.groups for i in g.nodes if (d := domains[i])})
+    for domain, n in count_domains(domains, board.where(needs.key)).items():
+        if domain in counts:
+            counts[domain] += n
+    return Spread(topology, skew, domains, counts)
+
+
+class Turn:
+    """Finds and takes nodes for one workload. `finish` must be called at the end."""
+
+    def __init__(self, board: Board, needs: Needs) -> None:
+        self.board = board
+        self.needs = needs
+        self.table = board.table
+        self.rules = rules_of(board, needs)
+        self.leans = leans_of(board, needs)
+        bound = {_topology(r) for r in self.rules} | {lean.topology for lean in self.leans}
+        self.topologies = tuple(sorted(filter(board.pools.is_coarse, bound)))
+        self.pool = board.pools.pool(needs.requirement, self.topologies)
+        self.own: dict[int, int] = dict(Counter(board.where(needs.key)))
+        coarse = frozenset(self.topologies)
+        self._group_rules = [r for r in self.rules if _topology(r) in coarse]
+        self._node_rules = [r for r in self.rules if _topology(r) not in coarse]
+        self._group_leans = [lean for lean in self.leans if lean.topology in coarse]
+        self._node_leans = [lean for lean in self.leans if lean.topology not in coarse]
+        self._spreads_itself = not board.bin_pack
+        self._particular = bool(needs.ports or needs.gpu_count or self._node_rules)
+        self._apart: set[int] = set()
+        """Nodes that are ranked one by one and not by a heap: some preference is theirs alone."""
+        if self._node_leans:
+            self._apart = set(self.own) | self._leaned_on()
+        self._aside: list[int] = []
+        self._own_heaps: dict[int, list[int]] = {}
+        self.examined = 0
+
+    # -- what may run where
+
+    def fits(self, i: int, *, needs_address: bool = True) -> bool:
+        """Whether node `i` can hold one more instance, labels, taints and cordon aside."""
+        table, needs = self.table, self.needs
+        return (
+            table.cpu_free[i] >= needs.cpu
+            and table.memory_free[i] >= needs.memory
+            and (not needs_address or table.slots_free[i] > 0)
+            and not self._conflicts(i)
+            and not any(r.blocks(i) for r in self.rules)
+        )
+
+    def admits(self, i: int) -> bool:
+        """Whether labels and taints of node `i` let the workload run there."""
+        return self.pool.division.member[i] != OUTSIDE
+
+    def _conflicts(self, i: int) -> bool:
+        """Whether a host port is taken or devices are too few on node `i`."""
+        table, needs = self.table, self.needs
+        if needs.gpu_count and table.gpu_free(i, needs.gpu_vendor) < needs.gpu_count:
+            return True
+        return any((i, port, protocol) in table.ports for port, protocol in needs.ports)
+
+    # -- taking and leaving
+
+    def take(self, i: int, gpus: tuple[int, ...], *, new_address: bool) -> None:
+        """Put an instance on node `i`."""
+        self.table.occupy(i, self.needs, gpus)
+        if new_address:
+            self.table.slots_free[i] -= 1
+        self.board.quotas.count(self.needs, 1)
+        self.own[i] = self.own.get(i, 0) + 1
+        self._note(i, 1)
+        self._requeue(i)
+
+    def leave(self, i: int, needs: Needs, gpus: tuple[int, ...]) -> None:
+        """Take an instance, which was accounted for as `needs`, off node `i`."""
+        self.table.vacate(i, needs, gpus)
+        self.board.quotas.count(needs, -1)
+        self.own[i] -= 1
+        if not self.own[i]:
+            del self.own[i]
+        self._note(i, -1)
+        self._requeue_own(i)
+
+    def _note(self, i: int, by: int) -> None:
+        for rule in self.rules:
+            rule.note(i, by)
+        for lean in self.leans:
+            lean.note(i, by)
+        if self._node_leans:
+            self._apart = set(self.own) | self._leaned_on()
+
+    def _requeue(self, i: int) -> None:
+        group = self.pool.division.member[i]
+        if group == OUTSIDE:
+            return
+        heap = self.pool.heaps[group]
+        if heap and heap[0] & INDEX_MASK == i:
+            drop_top(heap)
+            self._aside.append(i)
+        if not self._spreads_itself:
+            self._give_back()
+        self._requeue_own(i)
+
+    def _requeue_own(self, i: int) -> None:
+        heap = self._own_heaps.get(self.pool.division.member[i])
+        if heap is not None and i in self.own and self.table.open[i]:
+            heappush(heap, self.own[i] << _OWN_SHIFT | self.table.key[i])
+
+    def _give_back(self) -> None:
+        self.pool.put_back(self.table, self._aside)
+        self._aside = []
+
+    def finish(self) -> None:
+        """Return to the heaps what was taken off them."""
+        self._give_back()
+
+    # -- choosing
+
+    def choose(self) -> int:
+        """Return the best open node that fits, -1 if none does."""
+        self.pool.catch_up(self.table)
+        groups = self.pool.division.groups
+        if len(groups) == 1 and not self.rules and not self.leans:
+            return self._best_in(0)
+        best, best_rank = OUTSIDE, (0, 0, 0)
+        for number, group in enumerate(groups):
+            sample = group.nodes[0]
+            if not group.can_hold(self.needs) or any(
+                rule.blocks(sample) for rule in self._group_rules
+            ):
+                continue
+            worth = group.preference + sum(lean.worth(sample) for lean in self._group_leans)
+            if best != OUTSIDE and -worth > best_rank[0]:
+                continue
+            i = self._best_in(number)
+            if i != OUTSIDE and (best == OUTSIDE or self._rank(i, worth) < best_rank):
+                best, best_rank = i, self._rank(i, worth)
+        return self._best_apart(best, best_rank)
+
+    def rank(self, i: int) -> Rank:
+        """Return how good node `i` is: the least is best."""
+        group = self.pool.division.groups[self.pool.division.member[i]]
+        return self._rank(i, group.preference + sum(lean.worth(i) for lean in self.leans))
+
+    def _rank(self, i: int, worth: int) -> Rank:
+        own = self.own.get(i, 0) if self._spreads_itself else 0
+        return -worth, own, self.table.key[i]
+
+    def _best_apart(self, best: int, best_rank: Rank) -> int:
+        for i in sorted(self._apart):
+            if not self.admits(i) or not self.table.open[i]:
+                continue
+            self.examined += 1
+            rank = self.rank(i)
+            if (best == OUTSIDE or rank < best_rank) and self.fits(i):
+                best, best_rank = i, rank
+        return best
+
+    def _best_in(self, group: int) -> int:
+        found = self._best_new(self.pool.heaps[group])
+        if found == OUTSIDE and self._spreads_itself and not self._node_leans:
+            found = self._best_own(group)
+        return found
+
+    def _best_new(self, heap: list[int]) -> int:
+        """Return the best node of a heap, without those that run an instance already."""
+        table, needs = self.table, self.needs
+        cpu_free, memory_free, slots_free = table.cpu_free, table.memory_free, table.slots_free
+        skipped = self._apart if self._node_leans else self.own if self._spreads_itself else ()
+        held: list[int] = []
+        found = OUTSIDE
+        while (i := refresh_top(heap, table.key)) != OUTSIDE:
+            self.examined += 1
+            fits = (
+                i not in skipped
+                and cpu_free[i] >= needs.cpu
+                and memory_free[i] >= needs.memory
+                and slots_free[i] > 0
+                and not (self._particular and self._conflicts(i))
+            )
+            if fits and not self._breaks_node_rule(i):
+                found = i
+                break
+            drop_top(heap)
+            (held if fits else self._aside).append(i)
+        for i in held:
+            heappush(heap, table.key[i])
+        return found
+
+    def _breaks_node_rule(self, i: int) -> bool:
+        return bool(self._node_rules) and any(rule.blocks(i) for rule in self._node_rules)
+
+    def _best_own(self, group: int) -> int:
+        """Return the best node of those with the fewest instances of this workload."""
+        table, member = self.table, self.pool.division.member
+        heap = self._own_heaps.get(group)
+        if heap is None:
+            nodes = (i for i in self.own if member[i] == group and table.open[i])
+            heap = [self.own[i] << _OWN_SHIFT | table.key[i] for i in nodes]
+            heapify(heap)
+            self._own_heaps[group] = heap
+        held: list[int] = []
+        found = OUTSIDE
+        while heap:
+            self.examined += 1
+            entry = heap[0]
+            i = entry & INDEX_MASK
+            if entry == self.own.get(i, 0) << _OWN_SHIFT | table.key[i]:
+                if self.fits(i):
+                    found = i
+                    break
+                held.append(entry)
+            heappop(heap)
+        for entry in held:
+            heappush(heap, entry)
+        return found
+
+    def _leaned_on(self) -> set[int]:
+        """Return the nodes that a preference of single nodes is about."""
+        return {
+            i
+            for lean in self._node_leans
+            for i, domain in enumerate(lean.domains)
+            if domain is not None and lean.counts[domain]
+        }
+
+
+def _topology(rule: Rule) -> str:
+    return rule.topology if isinstance(rule, Spread) else rule.company.topology
