@@ -43,15 +43,12 @@ class Change(msgspec.Struct, frozen=True):
 
     @property
     def is_kept(self) -> bool:
-        """Whether the node keeps the old file: an instance's file is written once for its id.
-
-        Only such files have a pair key, since only their paths change with a revision.
-        """
+        """Whether the node keeps the old file: an instance's file is written once for its id."""
         return (
             self.old is not None
             and self.new is not None
             and self.old.path == self.new.path
-            and bool(self.new.pair_key)
+            and self.new.path.endswith(_INSTANCE)
         )
 
     @property
@@ -80,7 +77,10 @@ _RELOADS: Final = {
     Activation.PROXY: "",
 }
 _STARTS: Final = frozenset({Activation.START, Activation.STOP_FIRST})
-_RANKS: Final = {"slice": 0, "mount": 1, "automount": 2, "target": 3, "service": 4, "timer": 5}
+_INSTANCE: Final = ".container"
+"""Only an instance's own unit file ends so."""
+_BUILD: Final = "-build.service"
+_RANKS: Final = {"slice": 0, "mount": 1, "automount": 2, "target": 3, "service": 5, "timer": 6}
 """Start what others need first; stop in the opposite order."""
 _NOT_WANTED: Final = "not wanted here any more"
 
@@ -164,7 +164,7 @@ def _stops(found: Iterable[Change], target: Files) -> Iterator[Action]:
     wanted = {entry.unit for entry in target.values()}
     leaving: dict[str, str] = {}
     for old, new in ((change.old, change.new) for change in found):
-        if old and _has_own_unit(old) and old.unit not in wanted:
+        if old and _is_stopped(old) and old.unit not in wanted:
             replaced = new and new.unit and new.path != old.path
             leaving[old.unit] = f"{new.unit} replaces it" if new and replaced else _NOT_WANTED
     for unit in sorted(leaving, key=_start_order, reverse=True):
@@ -200,10 +200,8 @@ def _starts(found: Iterable[Change], installed: Files) -> Iterator[Action]:
     steps = {}
     for change in found:
         new = change.new
-        if new is None or change.is_kept or not _has_own_unit(new):
+        if new is None or change.is_kept or not _is_started(new):
             continue
-        if new.unit.endswith(".slice"):
-            continue  # it comes with its members
         if new.unit not in running:
             steps[new.unit] = Action(Verb.START, unit=new.unit, because=_cause(change))
         elif not new.unit.endswith(".target"):  # a restart would take its members along
@@ -211,9 +209,16 @@ def _starts(found: Iterable[Change], installed: Files) -> Iterator[Action]:
     yield from (steps[unit] for unit in sorted(steps, key=_start_order))
 
 
-def _has_own_unit(entry: Entry) -> bool:
-    active = entry.activation in _STARTS or entry.activation is Activation.DAEMON_RELOAD
-    return active and bool(entry.unit)
+def _is_started(entry: Entry) -> bool:
+    """Whether KAT starts the unit; a slice comes with its members, a scheduled run by its timer."""
+    started = entry.activation in _STARTS or entry.activation is Activation.DAEMON_RELOAD
+    return started and bool(entry.unit) and not entry.unit.endswith(".slice")
+
+
+def _is_stopped(entry: Entry) -> bool:
+    """Whether the unit must be stopped before its file goes, lest its container is orphaned."""
+    loaded = entry.activation in _STARTS or entry.activation is Activation.DAEMON_RELOAD
+    return bool(entry.unit) and (loaded or entry.path.endswith(_INSTANCE))
 
 
 def _cause(change: Change) -> str:
@@ -225,4 +230,7 @@ def _cause(change: Change) -> str:
 
 
 def _start_order(unit: str) -> tuple[int, str]:
-    return (_RANKS.get(unit.rpartition(".")[2], 4), unit)
+    before_instances = 4
+    if unit.endswith(_BUILD):
+        return (before_instances, unit)
+    return (_RANKS.get(unit.rpartition(".")[2], before_instances), unit)

@@ -101,10 +101,17 @@ def test_a_changed_target_is_not_restarted_because_its_members_would_be() -> Non
     ]
 
 
+def test_a_run_that_a_timer_starts_is_stopped_before_its_file_goes_and_never_started() -> None:
+    run = instance("0", 1, activation=Activation.NONE)
+    assert steps(diff({}, files(run))) == [("write", run.path)]
+    assert steps(diff(files(run), {})) == [("stop", run.unit), ("delete", run.path)]
+
+
 def test_a_changed_build_is_reloaded_and_built_again() -> None:
     def build(digest: str) -> Files:
         path, unit = f"{QUADLETS}/kat.shop.web.build", "kat.shop.web-build.service"
-        return files(Entry(path, digest, activation=Activation.START, unit=unit))
+        entry = Entry(path, digest, activation=Activation.DAEMON_RELOAD, unit=unit, pair_key=path)
+        return files(entry)
 
     assert steps(diff(build("1"), build("2"))) == [
         ("write", f"{QUADLETS}/kat.shop.web.build"),
@@ -115,17 +122,24 @@ def test_a_changed_build_is_reloaded_and_built_again() -> None:
 
 def test_needed_units_start_first_and_stop_last() -> None:
     some = files(
+        loaded("kat.shop.web.0-build.service"),
         loaded("kat.shop.tidy.timer"),
         loaded("kat.shop.target"),
         loaded("kat-shop.slice"),
         instance("0", 1),
     )
     units = [action.unit for action in diff({}, some) if action.verb is Verb.START]
-    assert units == ["kat.shop.target", "kat.shop.web.0-1.service", "kat.shop.tidy.timer"]
+    assert units == [
+        "kat.shop.target",
+        "kat.shop.web.0-build.service",
+        "kat.shop.web.0-1.service",
+        "kat.shop.tidy.timer",
+    ]
     units = [action.unit for action in diff(some, {}) if action.verb is Verb.STOP]
     assert units == [
         "kat.shop.tidy.timer",
         "kat.shop.web.0-1.service",
+        "kat.shop.web.0-build.service",
         "kat.shop.target",
         "kat-shop.slice",
     ]
@@ -166,7 +180,7 @@ some_instances = st.builds(
     st.sampled_from("012"),
     st.integers(1, 4),
     st.sampled_from("ab"),
-    st.sampled_from([Activation.START, Activation.STOP_FIRST]),
+    st.sampled_from([Activation.START, Activation.STOP_FIRST, Activation.NONE]),
 )
 some_loaded = st.builds(
     loaded, st.sampled_from(["a.timer", "b.target", "c.slice"]), st.sampled_from("ab")
@@ -206,7 +220,7 @@ def test_the_actions_turn_one_bundle_into_the_other_but_for_kept_instances(
     assert kept == {
         path
         for path, entry in target.items()
-        if entry.pair_key and path in before and before[path] != entry
+        if path.endswith(".container") and path in before and before[path] != entry
     }
     wanted = {path: before[path] if path in kept else entry for path, entry in target.items()}
     assert applied(actions, before, target) == wanted
