@@ -33,6 +33,7 @@ _PLAIN_PATH = re.compile(r"/[A-Za-z0-9_./@+=-]*")
 _PRINTABLE = re.compile(r"[ -~]*")
 _ESCAPED = re.compile('[\\\\"\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]')
 """Quotes, backslashes, controls, and characters that do not show or change the direction."""
+_SHORT = {'"': '\\"', "\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
 _SPACE = re.compile("[\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]")
 """White space to Go, whose strings.TrimSpace Quadlet uses on every line."""
 
@@ -275,7 +276,7 @@ def _quoted(value: str, expanded: str) -> str:
 
 def _escape(match: re.Match[str]) -> str:
     character = match[0]
-    if character in '"\\':
-        return f"\\{character}"
+    if character in _SHORT:
+        return _SHORT[character]
     code = ord(character)
     return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}"  # noqa: PLR2004 -- ASCII ends there

@@ -1,0 +1,174 @@
+"""The [Container] section of an instance, without its volumes."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from katgen import names
+from katgen.model.container import Container, Probe, SecurityContext
+from katgen.model.workload import Git
+from katgen.render import unitfile
+from katgen.render.lines import Slots
+from katgen.render.mounts import SECRETS
+from katgen.render.unitfile import Variables
+from katgen.render.view import ClusterView, PlannedWorkload
+
+UID_RANGE: Final = 65536
+PULL: Final = {"Always": "newer", "IfNotPresent": "missing", "Never": "never"}
+"""`newer` and not `always`: an image that is there starts without its registry (fail static)."""
+GPU_DEVICES: Final = {"nvidia": "nvidia.com/gpu", "amd": "amd.com/gpu", "intel": "intel.com/gpu"}
+"""Kinds of the vendors' CDI files."""
+_DROPPED: Final = ("NET_ADMIN", "NET_RAW")
+"""With these a container could take another's address."""
+
+
+def built_image(workload: PlannedWorkload, git: Git) -> str:
+    """Return the name of the image that a build unit makes: by commit, never `latest`."""
+    build = workload.objects.build
+    registry = build.spec.registry if build else None
+    reference = git.commit or (git.tag or git.branch or "").replace("/", "-").lower()
+    return f"{registry or 'localhost/kat'}/{workload.key}:{reference}"
+
+
+def lines(
+    workload: PlannedWorkload, cluster: ClusterView, slots: Slots, variables: Variables
+) -> Iterator[str]:
+    """Return the lines of a workload's instances."""
+    container = workload.objects.workload.spec.container
+    yield f"ContainerName={slots.stem}"
+    yield from _image(workload, variables)
+    yield from _command(container, variables)
+    yield from _environment(container, slots, variables)
+    yield from _labels(workload, slots, variables)
+    yield from _network(workload, cluster, slots)
+    yield from _security(container.security_context, variables)
+    if workload.plan.uid_base:
+        yield f"UIDMap=0:{workload.plan.uid_base}:{UID_RANGE}"
+        yield f"GIDMap=0:{workload.plan.uid_base}:{UID_RANGE}"
+    yield from _lifecycle(container)
+    yield from _health(workload, variables)
+
+
+def _image(workload: PlannedWorkload, variables: Variables) -> Iterator[str]:
+    spec = workload.objects.workload.spec
+    git = spec.source.git
+    if git is None:
+        yield unitfile.image(spec.source.image or "", variables)
+        yield f"Pull={PULL[spec.container.image_pull_policy]}"
+    else:
+        yield unitfile.image(built_image(workload, git), variables)
+        yield "Pull=never"
+
+
+def _command(container: Container, variables: Variables) -> Iterator[str]:
+    """Return the lines of command, args and folder.
+
+    Podman, as Kubernetes, leaves out the image's own arguments if the entrypoint is replaced.
+    """
+    if container.command:
+        yield unitfile.entrypoint(container.command[0], variables)
+    yield from unitfile.arguments([*container.command[1:], *container.args], variables)
+    if container.working_dir is not None:
+        yield f"WorkingDir={unitfile.raw(container.working_dir, variables)}"
+
+
+def _environment(container: Container, slots: Slots, variables: Variables) -> Iterator[str]:
+    """Return the lines of variables.
+
+    Secrets come from files: what stands in a unit can be read by every user of the node.
+    """
+    for one in container.env:
+        if one.value is not None:
+            yield unitfile.environment(one.name, one.value, variables)
+    for one in container.env:
+        if one.value_from is not None:
+            yield f"EnvironmentFile={SECRETS}/{slots.stem}/env/{one.name}"
+
+
+def _labels(workload: PlannedWorkload, slots: Slots, variables: Variables) -> Iterator[str]:
+    """Return the user's labels, then KAT's own: the last of two with one key counts."""
+    metadata = workload.objects.workload.metadata
+    for key, value in sorted(metadata.labels.items()):
+        yield unitfile.label(key, value, variables)
+    own = {
+        "kat.namespace": metadata.namespace,
+        "kat.workload": metadata.name,
+        "kat.revision": workload.plan.revision,
+        "kat.instance": slots.instance,
+    }
+    for key, value in own.items():
+        yield unitfile.label(key, value, variables)
+
+
+def _network(workload: PlannedWorkload, cluster: ClusterView, slots: Slots) -> Iterator[str]:
+    namespace, name = names.split_key(workload.key)
+    yield (
+        f"Network=kat:ip={slots.address},mac={slots.mac},host_interface_name={slots.bridge_port}"
+    )
+    yield f"HostName={names.hostname(name, slots.ordinal)}"
+    yield f"DNS={slots.gateway}"
+    yield f"DNSSearch={names.zone(namespace, cluster.spec.cluster_domain)}"
+
+
+def _security(context: SecurityContext, variables: Variables) -> Iterator[str]:
+    if context.user is not None:
+        yield f"User={context.user}"
+    yield "NoNewPrivileges=true"
+    added = {name.removeprefix("CAP_") for name in context.capabilities.add}
+    dropped = {name.removeprefix("CAP_") for name in context.capabilities.drop}
+    # Podman refuses a capability that is both added and dropped; ALL goes with any.
+    gone = {"ALL"} if "ALL" in dropped else {*_DROPPED, *dropped} - added
+    for key, which in (("DropCapability", gone), ("AddCapability", added)):
+        if which:
+            yield f"{key}={' '.join(sorted(which))}"
+    if context.read_only_root_filesystem:
+        yield "ReadOnly=true"
+    for path in context.devices:
+        yield unitfile.device(path, variables)
+
+
+def _lifecycle(container: Container) -> Iterator[str]:
+    if container.init:
+        yield "RunInit=true"
+    yield f"StopSignal={container.stop_signal}"
+    yield f"StopTimeout={container.stop_timeout_seconds}"
+
+
+def readiness(workload: PlannedWorkload) -> Probe | None:
+    """Return the readiness check, from either of its two places."""
+    balancer = workload.objects.load_balancer
+    own = workload.objects.workload.spec.container.readiness
+    return own or (balancer.spec.health_check if balancer else None)
+
+
+def _health(workload: PlannedWorkload, variables: Variables) -> Iterator[str]:
+    """Return the lines of exec checks; the others are the agent's.
+
+    Podman has one check for the whole life, and one for the start. A start is done when the
+    readiness check passed (`Notify=healthy`). With a liveness check too, readiness is the start's,
+    and from then on liveness decides.
+    """
+    if workload.objects.workload.spec.type == "Job":
+        return
+    ready, live = readiness(workload), workload.objects.workload.spec.container.liveness
+    ready = ready if ready and ready.exec else None
+    live = live if live and live.exec else None
+    regular = live or ready
+    if regular is None:
+        return
+    yield from _check("Health", regular, variables)
+    yield f"HealthRetries={regular.failure_threshold}"
+    yield f"HealthStartPeriod={regular.initial_delay_seconds}s"
+    yield f"HealthOnFailure={'kill' if live else 'none'}"
+    if ready is not None and ready is not regular:
+        yield from _check("HealthStartup", ready, variables)
+        yield "HealthStartupRetries=0"
+        yield f"HealthStartupSuccess={ready.success_threshold}"
+    if ready is not None:
+        yield "Notify=healthy"
+
+
+def _check(prefix: str, probe: Probe, variables: Variables) -> Iterator[str]:
+    words = probe.exec.command if probe.exec else ()
+    yield f"{prefix}Cmd={unitfile.health_command(words, variables)}"
+    yield f"{prefix}Interval={probe.period_seconds}s"
+    yield f"{prefix}Timeout={probe.timeout_seconds}s"

@@ -1,0 +1,112 @@
+"""Volumes of a workload, as lines of its units and as places for its secrets."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from katgen import names
+from katgen.bundle import SecretSlot
+from katgen.model.container import Volume, VolumeMount
+from katgen.planned import Placement
+from katgen.render import unitfile
+from katgen.render.lines import Line, Slots, section
+from katgen.render.unitfile import Variables, command
+from katgen.render.view import ClusterView, PlannedWorkload
+
+SECRETS = "/run/kat/secrets"
+"""A tmpfs; below it a folder per unit stem: `env/<NAME>` holds `NAME=value`, `<volume>/` files."""
+_ENSURE = {
+    "Directory": (("/usr/bin/test", "-d"),),
+    "DirectoryOrCreate": (("/usr/bin/mkdir", "-p"), ("/usr/bin/test", "-d")),
+    "File": (("/usr/bin/test", "-f"),),
+    "FileOrCreate": (("/usr/bin/touch", "-a"), ("/usr/bin/test", "-f")),
+    "Socket": (("/usr/bin/test", "-S"),),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Mounts:
+    """What the lines of one workload's mounts are made from."""
+
+    workload: PlannedWorkload
+    cluster: ClusterView
+    slots: Slots
+    variables: Variables
+
+    def lines(self) -> Iterator[Line]:
+        """Return the lines of every mount, in the order of the workload."""
+        spec = self.workload.objects.workload.spec
+        volumes = {volume.name: volume for volume in spec.volumes}
+        for mount in spec.container.volume_mounts:
+            yield from self._one(volumes[mount.name], mount)
+
+    def _one(self, volume: Volume, mount: VolumeMount) -> Iterator[Line]:
+        if volume.tmpfs is not None:
+            text = unitfile.tmpfs_mount(mount.mount_path, volume.tmpfs.size, self.variables)
+            yield "Container", text
+            return
+        root = self._source(volume)
+        source = f"{root}/{mount.sub_path}" if mount.sub_path else root
+        is_written = volume.config is None and volume.secret is None
+        read_only = mount.read_only or not is_written
+        bind = unitfile.bind_mount(
+            source, mount.mount_path, read_only=read_only, variables=self.variables
+        )
+        yield "Container", bind
+        if not bind.startswith("Volume="):
+            yield "Unit", unitfile.requires_mounts_for(source)
+        if volume.host_mount is not None:
+            checks = _ENSURE[volume.host_mount.ensure_type]
+            yield from section("Service", (f"ExecStartPre={command(*c, root)}" for c in checks))
+        if volume.secret is not None:
+            yield "Unit", f"AssertPathExists={root}"
+        if mount.sub_path and is_written:
+            yield "Service", f"ExecStartPre={_no_links(root, mount.sub_path)}"
+
+    def _source(self, volume: Volume) -> str:
+        """Return the path on the node."""
+        if volume.host_mount is not None:
+            return volume.host_mount.host_path.rstrip("/") or "/"
+        if volume.config is not None:
+            return self.workload.config_folders[volume.config.name]
+        if volume.secret is not None:
+            return f"{SECRETS}/{self.slots.stem}/{volume.name}"
+        base = self.cluster.spec.volume_base_path.rstrip("/")
+        folder = f"{base}/{self.workload.key}/{volume.name}"
+        storage = volume.simple_cluster_storage
+        is_shared = storage is not None and storage.shared
+        return folder if is_shared else f"{folder}/{self.slots.ordinal}"
+
+
+def _no_links(root: str, sub_path: str) -> str:
+    """Return a check that no part of a sub-path is a link.
+
+    A container could have left one in its volume that leads anywhere on the node, and Podman would
+    follow it.
+    """
+    words: list[str] = []
+    path = root
+    for part in filter(None, sub_path.split("/")):
+        path = f"{path}/{part}"
+        words += ["-a"] * bool(words) + ["!", "-L", path]
+    return command("/usr/bin/test", *words)
+
+
+def secret_slots(workload: PlannedWorkload, placement: Placement) -> Iterator[SecretSlot]:
+    """Return the places that an instance has for secret values: variables first, then files."""
+    ordinal, incarnation = placement.ordinal, placement.incarnation
+    instance = names.instance(workload.key, ordinal, incarnation)
+    folder = f"{SECRETS}/{names.unit_stem(workload.key, ordinal, incarnation)}"
+    namespace, _ = names.split_key(workload.key)
+    spec = workload.objects.workload.spec
+    for one in spec.container.env:
+        if one.value_from is not None:
+            secret = one.value_from.secret
+            path = f"{folder}/env/{one.name}"
+            yield SecretSlot(instance, names.key(namespace, secret.name), secret.key, path)
+    for volume in spec.volumes:
+        if volume.secret is not None:
+            mode, uid = int(volume.secret.mode, 8), workload.plan.uid_base + volume.secret.user
+            for key in workload.secret_keys[volume.secret.name]:
+                path = f"{folder}/{volume.name}/{key}"
+                source = names.key(namespace, volume.secret.name)
+                yield SecretSlot(instance, source, key, path, mode, uid)
