@@ -30,6 +30,7 @@ class Activation(StrEnum):
     DNS = "dns"
     TMPFILES = "tmpfiles"
     SYSUSERS = "sysusers"
+    SYSCTL = "sysctl"
     PROXY = "proxy"
 
 

@@ -6,6 +6,8 @@
 | instance, across the cluster | `<ns>/<workload>/<id>` |
 | unit stem | `kat.<ns>.<workload>.<id>` |
 | zone | `<ns>.<clusterDomain>` |
+| MAC address | `0a:4b:` and the four bytes of the IPv4 address |
+| port on the bridge | `kat-` and the four bytes of the IPv4 address in hex |
 """
 
 import re
@@ -27,6 +29,8 @@ DNS_NAME_MAX = 253
 HOSTNAME_MAX = 64
 """HOST_NAME_MAX of Linux, sethostname(2)."""
 
+_BYTE = {str(value): f"{value:02x}" for value in range(256)}
+"""Decimal to two hex digits; a dict is the fastest way, and refuses what is no byte."""
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
@@ -95,3 +99,23 @@ def service_name(workload: WorkloadKey, domain: str) -> str:
     """Return `<workload>.<ns>.<domain>`."""
     namespace, name = split_key(workload)
     return f"{name}.{namespace}.{domain}"
+
+
+def mac_of(address: str) -> str:
+    """Return the MAC address that goes with a dotted IPv4 address: `0a:4b:` and its four bytes.
+
+    `0a` marks it as locally administered and unicast. KeyError or ValueError if it is no address.
+    """
+    first, second, third, fourth = address.split(".")
+    byte = _BYTE
+    return f"0a:4b:{byte[first]}:{byte[second]}:{byte[third]}:{byte[fourth]}"
+
+
+def bridge_port(address: str) -> str:
+    """Return the node's end of the link to the instance with this address: `kat-0a640a01`.
+
+    Podman makes it so if asked: `Network=kat:…,host_interface_name=kat-0a640a01` (netavark 1.14).
+    """
+    first, second, third, fourth = address.split(".")
+    byte = _BYTE
+    return f"kat-{byte[first]}{byte[second]}{byte[third]}{byte[fourth]}"

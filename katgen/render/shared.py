@@ -31,7 +31,12 @@ OPEN = "open/*"
 
 def base_sets(plan: Plan, cluster: ClusterView) -> tuple[SharedSet, ...]:
     """Return the sets that depend on the cluster's settings and nodes, and on no workload."""
-    base = (*grouping.cluster(), *networkd.shared(cluster), *tmpfiles.sysusers())
+    base = (
+        *grouping.cluster(),
+        *networkd.shared(cluster),
+        *nft.cluster(cluster),
+        *tmpfiles.sysusers(),
+    )
     peers = tuple(a for view in peer_views(plan, cluster) for a in networkd.peer(view))
     sets = {
         "base": base,

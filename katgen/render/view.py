@@ -75,12 +75,18 @@ class NamespaceView:
 
 @dataclass(frozen=True, slots=True)
 class PeerView:
-    """A node as the others see it."""
+    """A node as the others see it.
+
+    The rest is about who reads the file: `interface` is the link by which the reader reaches the
+    underlay (host-gateway only, '' if not known), `keepalive` says that the reader is behind NAT.
+    """
 
     cluster: ClusterView
     node: Node
     subnet: str
     address: str
+    interface: str = ""
+    keepalive: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,204 @@
+"""systemd-networkd: the bridge, the overlay, and the per-link resolver settings.
+
+| overlay | resolver settings | way to other nodes | peers |
+|---|---|---|---|
+| `wireguard` | on `kat0` | one route through `kat0` | `50-kat0.netdev.d` |
+| `host-gateway` | on `kat-dns0` | a route each, by their gateway | `50-kat-br0.network.d` |
+| (a lone node) | on `kat-dns0` | | |
+
+A lone node needs neither tunnel nor key nor kernel module. docs/adr/0021-data-plane-overlay.md says
+why there is a veth pair, and how a route names a gateway on a link whose `.network` is not KAT's.
+
+Sources: systemd.netdev(5), systemd.network(5).
+"""
+
+from katgen.bundle import Activation, Artifact, artifact
+from katgen.names import mac_of
+from katgen.render.networkd_words import domain, endpoint, interface, key, section
+from katgen.render.view import ClusterView, NodeView, PeerView
+
+FOLDER = "/etc/systemd/network"
+PRIVATE_KEY = "/var/lib/kat/wireguard/private.key"
+"""Made by the node itself; mode 0640, group systemd-network."""
+UPLINK = "kat-uplink"
+"""Alternative name of the underlay's link, for a node that has not reported the link's own name."""
+_KEEPALIVE_S = 25
+_HEADER = "# Managed by KAT; an edit is reported as drift.\n"
+_QUIET = (
+    ("LinkLocalAddressing", "no"),
+    ("IPv6AcceptRA", "no"),
+    ("LLMNR", "no"),
+    ("MulticastDNS", "no"),
+)
+
+
+def own(view: NodeView) -> tuple[Artifact, ...]:
+    """Return the files that depend on the node's address."""
+    cluster = view.cluster
+    link = _overlay_link(cluster)
+    return (
+        _file("50-kat-br0.netdev", _bridge_device(view)),
+        _file("50-kat-br0.network", _bridge(view)),
+        _file(f"50-{link}.network", _overlay(view, link)),
+    )
+
+
+def shared(view: ClusterView) -> tuple[Artifact, ...]:
+    """Return the files that all nodes have alike: the overlay's devices, and forwarding."""
+    if _overlay_link(view) == "kat0":
+        return (_file("50-kat0.netdev", _tunnel(view), secret=True), _forwarding())
+    pair = section("NetDev", Name="kat-dns0", Kind="veth") + section("Peer", Name="kat-dns1")
+    port = section("Match", Name="kat-dns1") + section("Network", ("Bridge", "kat-br0"), *_QUIET)
+    return (
+        _file("50-kat-dns0.netdev", pair),
+        _file("50-kat-dns1.network", port),
+        _forwarding(),
+    )
+
+
+def peer(view: PeerView) -> tuple[Artifact, ...]:
+    """Return the file by which other nodes reach this one, or nothing if they cannot yet.
+
+    A node without a public key has no tunnel; one without an underlay address no route.
+    """
+    if not view.cluster.multi_node:
+        return ()
+    if view.cluster.spec.overlay == "wireguard":
+        return _tunnel_peer(view) if view.node.public_key else ()
+    return _route_peer(view) if view.node.gateway else ()
+
+
+def peer_path(cluster: ClusterView, node: str) -> str:
+    """Return where a node's peer file stands; that node itself leaves it out."""
+    of = "50-kat0.netdev.d" if cluster.spec.overlay == "wireguard" else "50-kat-br0.network.d"
+    return f"{FOLDER}/{of}/{node}.conf"
+
+
+def _overlay_link(view: ClusterView) -> str:
+    """Return the link that always has carrier, so that its resolver settings always hold."""
+    return "kat0" if view.spec.overlay == "wireguard" and view.multi_node else "kat-dns0"
+
+
+def _bridge_device(view: NodeView) -> str:
+    # The bridge's own MAC address is part of the data plane: units/data-plane.nft.
+    return section(
+        "NetDev",
+        Name="kat-br0",
+        Kind="bridge",
+        MACAddress=mac_of(view.address),
+        MTUBytes=str(view.cluster.mtu),
+    ) + section("Bridge", STP="no", ForwardDelaySec="0", MulticastSnooping="no")
+
+
+def _bridge(view: NodeView) -> str:
+    _, _, prefix = view.subnet.partition("/")
+    return "".join(
+        (
+            section("Match", Name="kat-br0"),
+            section("Link", RequiredForOnline="no"),
+            section(
+                "Network",
+                ("Address", f"{view.address}/{prefix}"),
+                ("ConfigureWithoutCarrier", "yes"),
+                ("IgnoreCarrierLoss", "yes"),
+                *_QUIET,
+            ),
+            "# Translated before it leaves; the route gives the node's own packets their source.\n",
+            section(
+                "Route",
+                Destination=str(view.cluster.spec.service_cidr),
+                PreferredSource=view.address,
+                Scope="link",
+            ),
+        )
+    )
+
+
+def _overlay(view: NodeView, link: str) -> str:
+    spec = view.cluster.spec
+    text = "".join(
+        (
+            section("Match", Name=link),
+            section("Link", RequiredForOnline="no"),
+            section(
+                "Network",
+                ("Address", f"{view.address}/32"),
+                *_QUIET,
+                ("DNS", view.address),
+                ("Domains", f"~{domain(spec.cluster_domain)}"),
+                ("DNSDefaultRoute", "no"),
+            ),
+        )
+    )
+    if link != "kat0":
+        return text
+    return text + section(
+        "Route",
+        Destination=str(spec.cluster_cidr),
+        PreferredSource=view.address,
+        Scope="link",
+    )
+
+
+def _tunnel(view: ClusterView) -> str:
+    return section("NetDev", Name="kat0", Kind="wireguard", MTUBytes=str(view.mtu)) + section(
+        "WireGuard", PrivateKeyFile=PRIVATE_KEY, ListenPort=str(view.spec.wireguard_port)
+    )
+
+
+def _tunnel_peer(view: PeerView) -> tuple[Artifact, ...]:
+    settings = [("PublicKey", key(view.node.public_key)), ("AllowedIPs", view.subnet)]
+    at = _endpoint(view)
+    if at:
+        settings.append(("Endpoint", endpoint(at)))
+    if view.keepalive:
+        settings.append(("PersistentKeepalive", str(_KEEPALIVE_S)))
+    text = section("WireGuardPeer", *settings)
+    return (_peer_file(view, text, secret=True),)
+
+
+def _endpoint(view: PeerView) -> str:
+    """Return where a node can be called; behind NAT it can only call."""
+    if view.node.behind_nat:
+        return ""
+    if view.node.endpoint or not view.node.gateway:
+        return view.node.endpoint
+    return f"{view.node.gateway}:{view.cluster.spec.wireguard_port}"
+
+
+def _route_peer(view: PeerView) -> tuple[Artifact, ...]:
+    # Gateway= would put the route on the bridge; MultiPathRoute= is the key that takes a link.
+    through = f"{view.node.gateway}@{interface(view.interface or UPLINK)}"
+    text = section("Route", Destination=view.subnet, MultiPathRoute=through)
+    return (_peer_file(view, text, secret=False),)
+
+
+def _peer_file(view: PeerView, text: str, *, secret: bool) -> Artifact:
+    where = peer_path(view.cluster, view.node.name)
+    return _artifact(where, text, Activation.PEER, secret=secret)
+
+
+def _forwarding() -> Artifact:
+    return artifact(
+        "/etc/sysctl.d/50-kat.conf",
+        f"{_HEADER}# Instances reach other nodes and the outside through this one.\n"
+        "net.ipv4.ip_forward = 1\n",
+        activation=Activation.SYSCTL,
+        pair_key="/etc/sysctl.d/50-kat.conf",
+    )
+
+
+def _file(name: str, text: str, *, secret: bool = False) -> Artifact:
+    return _artifact(f"{FOLDER}/{name}", text, Activation.NETWORKD, secret=secret)
+
+
+def _artifact(where: str, text: str, activation: Activation, *, secret: bool) -> Artifact:
+    """Return a file of networkd's; `secret` ones say who talks to whom, and a device has a key."""
+    return artifact(
+        where,
+        _HEADER + text,
+        mode=0o640 if secret else 0o644,
+        owner="root:systemd-network" if secret else "root:root",
+        activation=activation,
+        pair_key=where,
+    )

@@ -1,0 +1,82 @@
+"""nftables: a node's own file, and the part of the data plane that all nodes have alike.
+
+| file | of | holds |
+|---|---|---|
+| `/etc/kat/kat.nft` | one node | its subnet, pins and host ports; includes the others |
+| `/etc/kat/cluster.nft` | the cluster | tables, hooks and rules: `units/data-plane.nft` |
+| `/etc/kat/services/<ns>.nft` | a namespace | elements: see `nft_services` |
+
+Includes are absolute: a relative one that finds nothing is no error to nft. So a staged tree is
+checked where its files stand at these paths, in a mount namespace or a chroot.
+"""
+
+from collections.abc import Iterable, Iterator
+from functools import cache
+from importlib.resources import files
+
+from katgen.bundle import Activation, Artifact, artifact
+from katgen.names import bridge_port, mac_of
+from katgen.render.nft_services import services
+from katgen.render.nft_words import address, element_lines, network
+from katgen.render.view import ClusterView, NodeView, PlacedInstance
+
+__all__ = ["cluster", "node", "services"]
+
+NODE_FILE = "/etc/kat/kat.nft"
+CLUSTER_FILE = "/etc/kat/cluster.nft"
+_HEADER = "# Managed by KAT; an edit is reported as drift.\n"
+_INCLUDE_CLUSTER = f'include "{CLUSTER_FILE}"\n'
+_INCLUDE_SERVICES = 'include "/etc/kat/services/*.nft"\n'
+_TUNNEL_ONLY = """
+# Every other node's packets come through the tunnel, which knows their sources.
+add rule inet kat forged iifname != { "lo", "kat-br0", "kat0" } ip saddr $cluster_cidr drop
+"""
+
+
+def node(view: NodeView) -> tuple[Artifact, ...]:
+    """Return the node's own file: `nft -f` of it is the whole data plane, in one transaction."""
+    placed = [i.placement.address for i in view.instances]
+    pins = [f'"{bridge_port(a)}" . {mac_of(a)} . {a}' for a in placed]
+    text = "".join(
+        (
+            _HEADER,
+            f"define node_subnet = {network(view.subnet)}\n",
+            f"define node_mac = {mac_of(view.address)}\n",
+            _INCLUDE_CLUSTER,
+            element_lines("bridge kat instances", pins),
+            element_lines("inet kat itself", [f"{a} . {a}" for a in placed]),
+            element_lines("inet kat host-ports", list(_host_ports(view.instances))),
+            _INCLUDE_SERVICES,
+        )
+    )
+    return (artifact(NODE_FILE, text, activation=Activation.NFT, pair_key=NODE_FILE),)
+
+
+def _host_ports(instances: Iterable[PlacedInstance]) -> Iterator[str]:
+    for instance in instances:
+        for port in instance.of.objects.workload.spec.container.ports:
+            if port.host_port is not None:
+                at = f"{address(instance.placement.address)} . {port.container_port}"
+                yield f"{port.protocol.lower()} . {port.host_port} : {at}"
+
+
+def cluster(view: ClusterView) -> tuple[Artifact, ...]:
+    """Return the rules that all nodes share; they depend on the cluster's settings alone."""
+    spec = view.spec
+    host_bits = 2**spec.node_subnet_bits - 1
+    text = "".join(
+        (
+            _HEADER,
+            f"define cluster_cidr = {spec.cluster_cidr}\n",
+            f"define service_cidr = {spec.service_cidr}\n",
+            f"define host_bits = 0.0.{host_bits >> 8}.{host_bits & 255}\n\n",
+            _rules(),
+            _TUNNEL_ONLY if spec.overlay == "wireguard" else "",
+        )
+    )
+    return (artifact(CLUSTER_FILE, text, activation=Activation.NFT, pair_key=CLUSTER_FILE),)
+
+
+@cache
+def _rules() -> str:
+    return files("katgen.units").joinpath("data-plane.nft").read_text(encoding="utf-8")

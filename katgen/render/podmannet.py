@@ -1,0 +1,34 @@
+"""`/etc/containers/networks/kat.json`: Podman's view of the bridge that networkd makes.
+
+In mode `unmanaged` Podman only plugs an instance into the bridge: no masquerade, no port rules, no
+name server. `created` and `id` are fixed, so that the same plan gives the same bytes.
+"""
+
+import hashlib
+import json
+
+from katgen.bundle import Artifact, artifact
+from katgen.render.view import NodeView
+
+NETWORK = "kat"
+PATH = f"/etc/containers/networks/{NETWORK}.json"
+_ID = hashlib.sha256(b"kat network").hexdigest()
+"""Podman wants 64 hex digits; one network of the name per node, so one id serves all nodes."""
+
+
+def own(view: NodeView) -> tuple[Artifact, ...]:
+    """Return the node's network file."""
+    network = {
+        "name": NETWORK,
+        "id": _ID,
+        "driver": "bridge",
+        "network_interface": "kat-br0",
+        "created": "2024-01-01T00:00:00Z",
+        "subnets": [{"subnet": view.subnet, "gateway": view.address}],
+        "ipv6_enabled": False,
+        "internal": False,
+        "dns_enabled": False,
+        "options": {"mode": "unmanaged", "mtu": str(view.cluster.mtu)},
+        "ipam_options": {"driver": "host-local"},
+    }
+    return (artifact(PATH, json.dumps(network, indent=2) + "\n", pair_key=PATH),)
