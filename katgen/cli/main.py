@@ -33,6 +33,10 @@ COMMANDS: Final = {
 }
 
 
+class ReaderGoneError(Exception):
+    """Nobody reads standard output any more. click would end the process itself, with 1."""
+
+
 class Commands(click.Group):
     """Finds commands in the table above and imports only the one that is called."""
 
@@ -47,6 +51,13 @@ class Commands(click.Group):
             return None
         found = import_module(f"katgen.cli.{entry.module}").command
         return found if isinstance(found, click.Command) else None
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command that was called. Raises ReaderGoneError."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as err:
+            raise ReaderGoneError from err
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 -- click's signature
         """Write the overview without importing any command."""
@@ -73,7 +84,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     try:
         outcome = katcall.main(arguments, prog_name="katcall", standalone_mode=False)
         sys.stdout.flush()
-    except BrokenPipeError:
+    except (BrokenPipeError, ReaderGoneError):
         _close_stdout()
         return Exit.PIPE_CLOSED
     except (click.exceptions.Abort, KeyboardInterrupt):
