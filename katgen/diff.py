@@ -70,6 +70,7 @@ _RELOADS: Final = {
     # In the order of taking effect: users before the directories that they own, links before rules.
     Activation.SYSUSERS: "systemd-sysusers.service",
     Activation.TMPFILES: "systemd-tmpfiles-setup.service",
+    Activation.SYSCTL: "systemd-sysctl.service",
     Activation.NETWORKD: "systemd-networkd.service",
     Activation.PEER: "",
     Activation.NFT: "kat-nft.service",
