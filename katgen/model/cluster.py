@@ -72,6 +72,11 @@ Domain = Annotated[str, AfterValidator(_domain)]
 Tick = Annotated[int, Field(strict=True, ge=1, le=3600)]
 
 
+FIRST_HOST: Final = 10
+"""Of a node's subnet: `.1` is the node, `.2` to `.9` are reserved, instances follow (spec §4)."""
+IPV4_BITS: Final = 32
+
+
 class EtcdSettings(Spec):
     """An etcd of your own."""
 
@@ -94,7 +99,7 @@ class ClusterSpec(Spec):
     node_subnet_bits: Annotated[int, Field(strict=True, ge=5, le=16)] = Field(
         default=8,
         description="Host bits of a node's subnet. 8 gives every node a /24: in a /16, 256 nodes "
-        "with 246 instances each.",
+        "with 245 instances each.",
     )
     cluster_domain: Domain = Field(
         default="kat.cluster.local", description="What every name of the cluster ends in."
@@ -175,6 +180,26 @@ class ClusterSpec(Spec):
         description="Directories for KAT's files, in place of the usual ones.",
         **later("managedRoots"),
     )
+
+    @property
+    def node_prefix(self) -> int:
+        """The length of the prefix of a node's subnet."""
+        return IPV4_BITS - self.node_subnet_bits
+
+    @property
+    def subnets(self) -> int:
+        """How many nodes there can be."""
+        return self.cluster_cidr.num_addresses >> self.node_subnet_bits
+
+    @property
+    def hosts(self) -> int:
+        """How many instances a node has addresses for; the last address is Linux's broadcast."""
+        return (1 << self.node_subnet_bits) - 1 - FIRST_HOST
+
+    @property
+    def virtual_addresses(self) -> int:
+        """How many there can be; the network's own address is none."""
+        return self.service_cidr.num_addresses - 1
 
     @model_validator(mode="after")
     def _ports_distinct(self) -> Self:

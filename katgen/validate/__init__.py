@@ -3,34 +3,47 @@
 A rule looks at all valid objects and yields problems; no rule depends on another having passed.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from katgen.errors import Problem, SpecError
-from katgen.model.base import ClusterWideMetadata
-from katgen.model.cluster import ClusterConfiguration, ClusterSpec
+from katgen.model.cluster import ClusterSpec
 from katgen.model.node import Node
 from katgen.model.objects import Namespace, NamespaceMetadata
 from katgen.model.specs import Specs, WorkloadObjects
 from katgen.names import WorkloadKey, split_key
 from katgen.parse import Parsed
-from katgen.validate.objects import Objects, gather
+from katgen.validate.cluster import host_ports, lengths, networks, room
+from katgen.validate.nodes import nodes
+from katgen.validate.objects import DEFAULT_CLUSTER, Objects, gather
+from katgen.validate.order import order
 from katgen.validate.pairs import pairs
+from katgen.validate.permissions import permissions
+from katgen.validate.references import references
+from katgen.validate.remarks import exclusive, unreachable, unused
+from katgen.validate.schedule import schedules
+from katgen.validate.service import services
+from katgen.validate.workload import insides
 
 __all__ = ["Checked", "check", "validate"]
 
 Rule = Callable[[Objects], Iterator[Problem]]
-RULES: Final[tuple[Rule, ...]] = (pairs,)
-REMARKS: Final[tuple[Rule, ...]] = ()
-DEFAULT_CLUSTER: Final = ClusterConfiguration(
-    kind="ClusterConfiguration",
-    metadata=ClusterWideMetadata(name="kat"),
-    spec=ClusterSpec.model_validate(
-        {"clusterCIDR": "10.100.0.0/16", "serviceCIDR": "10.101.0.0/16"}
-    ),
+ClusterRule = Callable[[Objects, ClusterSpec], Iterator[Problem]]
+RULES: Final[tuple[Rule, ...]] = (
+    pairs,
+    insides,
+    services,
+    references,
+    permissions,
+    order,
+    schedules,
+    networks,
 )
-"""What `init` without a file writes (spec §3.1); also what holds where no file has one."""
+CLUSTER_RULES: Final[tuple[ClusterRule, ...]] = (room, host_ports, lengths, nodes)
+"""These need the cluster's settings, and are left out where those are not valid."""
+REMARKS: Final[tuple[Rule, ...]] = (exclusive, unused)
+CLUSTER_REMARKS: Final[tuple[ClusterRule, ...]] = (unreachable,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +60,24 @@ def check(parsed: Parsed) -> Checked:
     """Return the specs, or all problems of all files, sorted; and what is worth knowing."""
     gathered = gather(parsed)
     objects = gathered.objects
-    problems = {*gathered.problems, *(p for rule in RULES for p in rule(objects))}
-    notes = sorted({note for rule in REMARKS for note in rule(objects)})
-    specs = None if problems else _specs(objects)
-    nodes = tuple(node.object for node in objects.nodes.values())
-    return Checked(specs, nodes, tuple(sorted(problems)), tuple(notes))
+    problems = {*gathered.problems, *_told(objects, RULES, CLUSTER_RULES)}
+    notes = _told(objects, REMARKS, CLUSTER_REMARKS)
+    return Checked(
+        specs=None if problems else _specs(objects),
+        nodes=tuple(node.object for node in objects.nodes.values()),
+        problems=tuple(sorted(problems)),
+        notes=tuple(sorted(notes)),
+    )
+
+
+def _told(
+    objects: Objects, rules: Iterable[Rule], cluster_rules: Iterable[ClusterRule]
+) -> set[Problem]:
+    told = {problem for rule in rules for problem in rule(objects)}
+    if objects.cluster is not None:
+        spec = objects.cluster.spec
+        told |= {problem for rule in cluster_rules for problem in rule(objects, spec)}
+    return told
 
 
 def validate(parsed: Parsed) -> Specs:
@@ -63,9 +89,8 @@ def validate(parsed: Parsed) -> Specs:
 
 
 def _specs(objects: Objects) -> Specs:
-    clusters = [one.object for one in objects.clusters.values()]
     return Specs(
-        cluster=clusters[0] if clusters else DEFAULT_CLUSTER,
+        cluster=objects.cluster or DEFAULT_CLUSTER,
         namespaces=_namespaces(objects),
         workloads={key: _joined(objects, key) for key in objects.workloads},
         configs={key: one.object for key, one in objects.configs.items()},

@@ -18,14 +18,14 @@ from katgen.validate.later import unbuilt
 SHOWN: Final = 100
 """Problems of one document; further ones are counted."""
 
-M = TypeVar("M", bound=Model)
+M_co = TypeVar("M_co", bound=Model, covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Written(Generic[M]):
+class Written(Generic[M_co]):
     """An object, and the document that it was read from."""
 
-    object: M
+    object: M_co
     document: Document
 
     @property

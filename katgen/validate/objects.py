@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from katgen import names
 from katgen.errors import Problem
+from katgen.model.base import ClusterWideMetadata
 from katgen.model.base import Document as Model
-from katgen.model.cluster import ClusterConfiguration
+from katgen.model.cluster import ClusterConfiguration, ClusterSpec
 from katgen.model.node import Node
 from katgen.model.objects import (
     BuildDefinition,
@@ -23,6 +24,15 @@ from katgen.parse import Document, Parsed
 from katgen.validate.load import Written, load
 
 M = TypeVar("M", bound=Model)
+
+DEFAULT_CLUSTER: Final = ClusterConfiguration(
+    kind="ClusterConfiguration",
+    metadata=ClusterWideMetadata(name="kat"),
+    spec=ClusterSpec.model_validate(
+        {"clusterCIDR": "10.100.0.0/16", "serviceCIDR": "10.101.0.0/16"}
+    ),
+)
+"""What `init` without a file writes (spec §3.1); also what holds where no file has one."""
 ByKey = Mapping[WorkloadKey, Written[M]]
 CLUSTER_WIDE = frozenset({"ClusterConfiguration", "Namespace", "Node"})
 
@@ -47,6 +57,14 @@ class Objects:
     nodes: ByKey[Node]
     mentioned: frozenset[tuple[str, WorkloadKey]] = frozenset()
     complete: bool = True
+
+    @property
+    def cluster(self) -> ClusterConfiguration | None:
+        """The cluster's settings, or the defaults; None if there are some that are not known."""
+        if self.clusters:
+            return next(iter(self.clusters.values())).object
+        written = not self.complete or any(k == "ClusterConfiguration" for k, _ in self.mentioned)
+        return None if written else DEFAULT_CLUSTER
 
     def lacks(self, kind: str, key: WorkloadKey) -> bool:
         """Whether there is surely no such object."""
