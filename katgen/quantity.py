@@ -6,6 +6,7 @@ here can be negative.
 
 import re
 from fractions import Fraction
+from functools import lru_cache
 from typing import Final
 
 PATTERN: Final = r"\+?([0-9]+\.?[0-9]*|\.[0-9]+)([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]{1,2})?"
@@ -47,11 +48,13 @@ def _rounded_up(value: Fraction, text: str) -> int:
     return whole
 
 
+@lru_cache(maxsize=1024)
 def cpu_milli(text: str) -> int:
     """Return thousandths of a CPU, rounded up. Raises ValueError."""
     return _rounded_up(amount(text) * 1000, text)
 
 
+@lru_cache(maxsize=1024)
 def memory_bytes(text: str) -> int:
     """Return bytes, rounded up. Raises ValueError."""
     return _rounded_up(amount(text), text)

@@ -136,17 +136,16 @@ def lengths(objects: Objects, spec: ClusterSpec) -> Iterator[Problem]:
     nodes = [one.object.metadata.name for one in objects.nodes.values()] or ["local"]
     for key, one in objects.workloads.items():
         ordinal = _longest_ordinal(objects, key, nodes)
-        at = one.at("metadata", "name")
         host = names.hostname(one.object.metadata.name, ordinal)
         if len(host) > names.HOSTNAME_MAX:
             what = f"{host!r} has {len(host)} characters"
             hint = f"a host name has at most {names.HOSTNAME_MAX}; choose a shorter name"
-            yield Problem(at, what, hint)
+            yield Problem(one.at("metadata", "name"), what, hint)
         full = f"{ordinal}.{names.service_name(key, domain)}"
         if len(full) > names.DNS_NAME_MAX:
             what = f"{full!r} has {len(full)} characters"
             hint = f"a DNS name has at most {names.DNS_NAME_MAX}; choose shorter names"
-            yield Problem(at, what, hint)
+            yield Problem(one.at("metadata", "name"), what, hint)
 
 
 def _longest_ordinal(objects: Objects, key: WorkloadKey, nodes: list[str]) -> str:

@@ -27,7 +27,8 @@ class _Watched:
 def unbuilt(document: Document, model: Spec, path: tuple[Step, ...] = ()) -> Iterator[Problem]:
     """Return every use, at `path` or below, of what is not supported yet."""
     watched = _watched(type(model))
-    for name in watched.keys() & model.model_fields_set:
+    given = model.model_fields_set
+    for name in (name for name in watched if name in given):
         value = getattr(model, name)
         here = (*path, watched[name].key)
         refused = _refusal(watched[name], value)
