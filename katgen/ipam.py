@@ -21,6 +21,7 @@ UID_END: Final = 0x70000000
 """Below systemd's foreign and container ranges, https://systemd.io/UIDS-GIDS/."""
 UID_RANGES: Final = (UID_END - UID_BASE) // UID_RANGE
 _IPV4_BITS: Final = 32
+_OCTET: Final = 8
 
 
 def address_text(number: int) -> str:
@@ -102,24 +103,29 @@ class Layout:
 class NodeAddresses:
     """The instance addresses of one node: one bit per host number, set if used or resting."""
 
-    __slots__ = ("base", "limit", "taken")
+    __slots__ = ("_last", "_network", "base", "limit", "taken")
 
     def __init__(self, subnet: str, bits: int) -> None:
         self.base = address_number(subnet.partition("/")[0])
         self.limit = (1 << bits) - 1
         self.taken = (1 << FIRST_HOST) - 1
+        network, _, last = address_text(self.base).rpartition(".")
+        self._network = f"{network}." if bits <= _OCTET else ""
+        self._last = int(last)
 
     def claim(self, address: str) -> None:
         """Mark an address of this subnet as used or resting."""
         self.taken |= 1 << (address_number(address) - self.base)
 
-    def take(self) -> str | None:
-        """Use and return the lowest free address, None if there is none."""
+    def take(self) -> str:
+        """Use and return the lowest free address. Raises ValueError if there is none."""
         lowest = ~self.taken & (self.taken + 1)
         host = lowest.bit_length() - 1
         if host >= self.limit:
-            return None
+            raise ValueError(f"no address is free in the subnet of {address_text(self.base)}")
         self.taken |= lowest
+        if self._network:
+            return f"{self._network}{self._last + host}"
         return address_text(self.base + host)
 
     def owns(self, address: str) -> bool:

@@ -5,7 +5,7 @@ workloads changed and keeps
 the index of the plan before; both give the same plan.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -184,7 +184,6 @@ class _Draft:
         self.problems: list[Problem] = []
         self.tasks: list[_Task] = []
         self.current: dict[WorkloadKey, list[int]] = {}
-        self.nodes: set[NodeName] = set()
         self.reconciled = 0
         self.examined = 0
         self.placed = 0
@@ -374,9 +373,8 @@ class _Draft:
             turn.finish()
             self.examined += turn.examined
             placements += outcome.stay
-            for choice in outcome.choices:
-                placements.append(self._placement(task, choice, next_incarnation))
-                next_incarnation += 1
+            placements += self._placements(task, outcome.choices, next_incarnation)
+            next_incarnation += len(outcome.choices)
             self.placed += len(outcome.choices)
             if task.old is not None:
                 placements.sort(key=lambda p: ordinal_order(p.ordinal))
@@ -395,27 +393,23 @@ class _Draft:
         if planned != task.old:
             self.workloads[task.key] = planned
 
-    def _placement(self, task: _Task, choice: Choice, incarnation: int) -> Placement:
-        node = self.index.table.names[choice.node]
-        self.nodes.add(node)
-        previous = choice.predecessor
-        if choice.keeps_address and previous is not None:
-            address = previous.address
-        else:
-            taken = self.index.addresses[choice.node].take()
-            assert taken is not None  # noqa: S101 -- a slot was free
-            address = taken
-            if previous is not None:
-                self._rest_instance(task.key, previous)
-        return Placement(
-            choice.ordinal,
-            incarnation,
-            task.revision,
-            node,
-            address,
-            choice.gpus,
-            choice.stop_first,
-        )
+    def _placements(
+        self, task: _Task, choices: Iterable[Choice], incarnation: int
+    ) -> Iterator[Placement]:
+        """Yield the placements for new places, each with an address."""
+        names, addresses, current = self.index.table.names, self.index.addresses, task.revision
+        for number, choice in enumerate(choices, incarnation):
+            i = choice.node
+            previous = choice.predecessor
+            if previous is not None and choice.keeps_address:
+                address = previous.address
+            else:
+                address = addresses[i].take()
+                if previous is not None:
+                    self._rest_instance(task.key, previous)
+            yield Placement(
+                choice.ordinal, number, current, names[i], address, choice.gpus, choice.stop_first
+            )
 
     # -- release
 
@@ -433,7 +427,6 @@ class _Draft:
         i = self.index.table.index.get(placement.node)
         if i is not None:
             self.index.table.slots_resting[i] += 1
-        self.nodes.add(placement.node)
 
     def _rest(self, resource: str, owner: str) -> None:
         self.resting[resource] = Resting(resource, owner, self.generation)
@@ -467,8 +460,11 @@ class _Draft:
 
     def delta(self) -> Delta:
         """Return what changed."""
+        nodes: set[NodeName] = set()
+        for key, planned in self.workloads.items():
+            nodes |= _moved(self.parent.workloads.get(key), planned)
         return Delta(
-            tuple(sorted(self.workloads)), tuple(sorted(self.nodes)),
+            tuple(sorted(self.workloads)), tuple(sorted(nodes)),
             self.reconciled, self.examined, self.placed,
         )  # fmt: skip
 
@@ -486,6 +482,14 @@ def _merged(
             fresh = fresh or key not in merged
             merged[key] = planned
     return dict(sorted(merged.items())) if fresh else merged
+
+
+def _moved(old: WorkloadPlan | None, new: WorkloadPlan | None) -> set[NodeName]:
+    """Return the nodes on which instances came, went or changed."""
+    before = old.placements if old else ()
+    after = new.placements if new else ()
+    stayed = set(before).intersection(after) if before and after else set()
+    return {p.node for p in (*before, *after) if p not in stayed}
 
 
 def _is_settled(

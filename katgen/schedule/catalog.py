@@ -1,6 +1,7 @@
 """All workloads by their labels, and what each namespace uses of its quota."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
 
 from katgen.model.objects import Namespace, Quota
 from katgen.names import WorkloadKey
@@ -8,6 +9,7 @@ from katgen.quantity import cpu_text, memory_text
 from katgen.schedule.needs import Company, Needs
 from katgen.schedule.topology import is_company
 
+UNBOUNDED: Final = 1 << 62
 _Label = tuple[str, str, str]
 """Namespace, key, value."""
 
@@ -85,9 +87,24 @@ class Quotas:
         used[1] += by * needs.memory
         used[2] += by
 
+    def headroom(self, needs: Needs) -> int:
+        """Return how many more such instances the namespace may run."""
+        quota = self._limits.get(needs.namespace)
+        if quota is None:
+            return UNBOUNDED
+        used = self._used.get(needs.namespace, (0, 0, 0))
+        limits = (quota.cpu, quota.memory, quota.instances)
+        each = (needs.cpu, needs.memory, 1)
+        left = (
+            (limit - taken) // one
+            for limit, taken, one in zip(limits, used, each, strict=True)
+            if limit is not None and one
+        )
+        return max(0, min(left, default=UNBOUNDED))
+
     def has_room(self, needs: Needs) -> bool:
         """Whether the namespace may run one more instance."""
-        return needs.namespace not in self._limits or not any(self.objections(needs))
+        return needs.namespace not in self._limits or self.headroom(needs) > 0
 
     def objections(self, needs: Needs) -> Iterable[tuple[str, str]]:
         """Yield which limit is in the way, and the numbers."""

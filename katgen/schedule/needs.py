@@ -1,8 +1,9 @@
-"""What one workload asks of nodes, as plain data: read from its objects once, then compared often."""
+"""What one workload asks of nodes, as plain data: read from its objects once, compared often."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from katgen.model.container import Container
 from katgen.model.specs import WorkloadObjects
@@ -24,16 +25,14 @@ Expression = tuple[str, str, tuple[str, ...]]
 """Label key, operator, values."""
 
 
-@dataclass(frozen=True, slots=True)
-class Term:
+class Term(msgspec.Struct, frozen=True):
     """Expressions that must all hold, and what it is worth if they do."""
 
     match: tuple[Expression, ...]
     weight: int
 
 
-@dataclass(frozen=True, slots=True)
-class Tolerance:
+class Tolerance(msgspec.Struct, frozen=True):
     """A toleration; `key` None tolerates every taint, `effect` None every effect."""
 
     key: str | None
@@ -42,8 +41,7 @@ class Tolerance:
     effect: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Requirement:
+class Requirement(msgspec.Struct, frozen=True):
     """What labels and taints decide: where a workload may ever run, and where it prefers to.
 
     Any of `required` must hold. Many workloads share one requirement.
@@ -55,8 +53,7 @@ class Requirement:
     tolerations: tuple[Tolerance, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Company:
+class Company(msgspec.Struct, frozen=True):
     """Other workloads, by label, that an instance wants near or far within a topology."""
 
     labels: tuple[tuple[str, str], ...]
@@ -64,8 +61,7 @@ class Company:
     weight: int
 
 
-@dataclass(frozen=True, slots=True)
-class Companies:
+class Companies(msgspec.Struct, frozen=True):
     """All terms about other workloads."""
 
     near: tuple[Company, ...] = ()
@@ -77,16 +73,14 @@ class Companies:
         return bool(self.near or self.apart or self.rather_near or self.rather_apart)
 
 
-@dataclass(frozen=True, slots=True)
-class Storage:
+class Storage(msgspec.Struct, frozen=True):
     """A writable volume whose data ties instances to a node."""
 
     volume: str
     shared: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Needs:
+class Needs(msgspec.Struct, frozen=True):
     """What every instance of one workload needs. `cpu` counts thousandths, `memory` bytes.
 
     `stop_first`: two of an ordinal's instances must never run at once, whatever the node has free.

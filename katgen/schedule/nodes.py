@@ -6,6 +6,7 @@ numbered in the order of their names, so that no result depends on the order of 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from heapq import heappop, heapreplace
 from typing import Final
 
 from katgen.names import NodeName, WorkloadKey
@@ -23,6 +24,8 @@ _LOAD_SHIFT: Final = INDEX_BITS + COUNT_BITS
 _LOAD_MAX: Final = (1 << 20) - 1
 _COUNT_MAX: Final = (1 << COUNT_BITS) - 1
 NODE_TOPOLOGY: Final = "node"
+OUTSIDE: Final = -1
+"""No node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +54,14 @@ class NodeTable:
         self.open = [n.ready and not n.unschedulable for n in self.nodes]
         self.cpu_all = [n.allocatable.get("cpu", UNLIMITED) for n in self.nodes]
         self.memory_all = [n.allocatable.get("memory", UNLIMITED) for n in self.nodes]
+        self._cpu_whole = [amount or 1 for amount in self.cpu_all]
+        self._memory_whole = [amount or 1 for amount in self.memory_all]
         self.cpu_free = list(self.cpu_all)
         self.memory_free = list(self.memory_all)
         self.slots_total = [slots[name].total for name in self.names]
         self.slots_free = [slots[name].free for name in self.names]
         self.slots_resting = [slots[name].resting for name in self.names]
         self.count = [0] * len(self.names)
-        self.load = [0] * len(self.names)
         self.ports: dict[tuple[int, int, str], WorkloadKey] = {}
         self.gpus: dict[tuple[int, str], int] = {}
         """Node and vendor → bits of the devices in use."""
@@ -108,6 +112,43 @@ class NodeTable:
         if self.key[i] < before:
             self.log.append(i)
 
+    def fill(
+        self, heap: list[int], needs: Needs, count: int, own: dict[int, int]
+    ) -> tuple[list[int], list[int]]:
+        """Put up to `count` plain instances on the best nodes of `heap` that are not in `own`.
+
+        Plain: an instance that needs CPU, memory and an address, and no more. Takes nodes off the
+        heap; returns those chosen, which `own` counts then, and those passed over. This is what
+        `occupy` does for each of them, in one loop: a large plan spends its time here.
+        """
+        key, counts, slots_free = self.key, self.count, self.slots_free
+        cpu, cpu_free, cpu_all = needs.cpu, self.cpu_free, self._cpu_whole
+        memory, memory_free, memory_all = needs.memory, self.memory_free, self._memory_whole
+        chosen: list[int] = []
+        passed: list[int] = []
+        while heap and count:
+            entry = heap[0]
+            i = entry & INDEX_MASK
+            if entry != key[i]:
+                refresh_top(heap, key)
+                continue
+            heappop(heap)
+            cpu_left, memory_left = cpu_free[i] - cpu, memory_free[i] - memory
+            if cpu_left < 0 or memory_left < 0 or slots_free[i] < 1 or i in own:
+                passed.append(i)
+                continue
+            cpu_free[i], memory_free[i] = cpu_left, memory_left
+            slots_free[i] -= 1
+            counts[i] += 1
+            load = (cpu_all[i] - cpu_left) * FULL // cpu_all[i]
+            other = (memory_all[i] - memory_left) * FULL // memory_all[i]
+            load = max(load, other)
+            key[i] = load << _LOAD_SHIFT | counts[i] << _COUNT_SHIFT | i
+            own[i] = 1
+            chosen.append(i)
+            count -= 1
+        return chosen, passed
+
     def vacate(self, i: int, needs: Needs, gpus: tuple[int, ...] = ()) -> None:
         """Account for one instance less on node `i`."""
         self.cpu_free[i] += needs.cpu
@@ -127,13 +168,31 @@ class NodeTable:
             bits = bits | 1 << number if used else bits & ~(1 << number)
         self.gpus[i, needs.gpu_vendor] = bits
 
+    def load(self, i: int) -> int:
+        """Return how much of the scarcer of CPU and memory is requested, in thousandths."""
+        cpu, memory = self._cpu_whole[i], self._memory_whole[i]
+        return max(
+            (cpu - self.cpu_free[i]) * FULL // cpu,
+            (memory - self.memory_free[i]) * FULL // memory,
+        )
+
     def _rank(self, i: int) -> None:
-        whole_cpu, whole_memory = self.cpu_all[i], self.memory_all[i]
-        cpu = (whole_cpu - self.cpu_free[i]) * FULL // whole_cpu if whole_cpu else 0
-        memory = (whole_memory - self.memory_free[i]) * FULL // whole_memory if whole_memory else 0
-        load = max(cpu, memory)
-        self.load[i] = load
-        count = self.count[i]
+        load, count = self.load(i), self.count[i]
         if self._bin_pack:
             load, count = _LOAD_MAX - min(load, _LOAD_MAX), _COUNT_MAX - count
         self.key[i] = load << _LOAD_SHIFT | count << _COUNT_SHIFT | i
+
+
+def refresh_top(heap: list[int], key: list[int]) -> int:
+    """Put stale entries at the top right; return the best node, -1 if the heap is empty."""
+    while heap:
+        entry = heap[0]
+        i = entry & INDEX_MASK
+        now = key[i]
+        if entry == now:
+            return i
+        if entry < now:
+            heapreplace(heap, now)
+        else:
+            heappop(heap)
+    return OUTSIDE

@@ -1,19 +1,19 @@
 """Decide where each instance of one workload goes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from katgen.names import NodeName, Ordinal
 from katgen.planned import Placement, Refusal, Unplaced
 from katgen.schedule.feasible import refusals
 from katgen.schedule.needs import DAEMON, Needs
-from katgen.schedule.pool import OUTSIDE
+from katgen.schedule.nodes import OUTSIDE
 from katgen.schedule.reconcile import Order
 from katgen.schedule.turn import Turn
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(msgspec.Struct, frozen=True, gc=False):
     """A new place for an instance, and what it replaces, whose address it may take over."""
 
     ordinal: Ordinal
@@ -24,8 +24,7 @@ class Choice:
     keeps_address: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """New places, instances that stay as they are, and what has no place."""
 
     choices: Sequence[Choice]
@@ -33,8 +32,7 @@ class Outcome:
     unplaced: Sequence[Unplaced]
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """What a workload is becoming: `before` is how its running instances are accounted for."""
 
     before: Needs
@@ -43,32 +41,65 @@ class Target:
 
 def place(turn: Turn, orders: Sequence[Order], target: Target) -> Outcome:
     """Find a node for every order, in order."""
-    choices: list[Choice] = []
-    stay: list[Placement] = []
-    unplaced: list[Unplaced] = []
-    refused: tuple[Refusal, ...] | None = None
+    quick = _fill(turn, orders)
+    slow = _Placing(turn, target, list(quick))
+    for order in orders[len(quick) :]:
+        slow.settle(order)
+    return Outcome(slow.choices, slow.stay, slow.unplaced)
+
+
+def _fill(turn: Turn, orders: Sequence[Order]) -> Sequence[Choice]:
+    """Place as many of the first orders as need nothing but room, all at once."""
+    if not turn.is_plain or turn.needs.kind == DAEMON:
+        return ()
+    fresh = 0
     for order in orders:
-        previous = order.previous
+        if order.previous is not None or order.homes:
+            break
+        fresh += 1
+    nodes = turn.fill(fresh)
+    return [Choice(order.ordinal, i) for order, i in zip(orders, nodes, strict=False)]
+
+
+class _Placing:
+    """Places the orders of one workload one by one."""
+
+    def __init__(self, turn: Turn, target: Target, choices: list[Choice]) -> None:
+        self.turn = turn
+        self.target = target
+        self.choices = choices
+        self.stay: list[Placement] = []
+        self.unplaced: list[Unplaced] = []
+        self._refused: tuple[Refusal, ...] | None = None
+
+    def settle(self, order: Order) -> None:
+        """Give an order a new place; else what runs stays."""
+        turn, previous = self.turn, order.previous
         if previous is not None:
-            turn.leave(turn.table.index[previous.node], target.before, previous.gpus)
-            if _may_stay(turn, previous, target):
-                turn.take(turn.table.index[previous.node], previous.gpus, new_address=False)
-                stay.append(previous)
-                continue
+            turn.leave(turn.table.index[previous.node], self.target.before, previous.gpus)
+            if _may_stay(turn, previous, self.target):
+                self._keep(previous)
+                return
         choice = _choice(turn, order)
         if choice is not None:
             turn.take(choice.node, choice.gpus, new_address=not choice.keeps_address)
-            choices.append(choice)
-            continue
-        if order.homes or _only_node(turn, order) is not None:
-            unplaced.append(Unplaced(order.ordinal, refusals(turn, order)))
-        else:
-            refused = refusals(turn, order) if refused is None else refused
-            unplaced.append(Unplaced(order.ordinal, refused))
+            self.choices.append(choice)
+            return
+        self.unplaced.append(Unplaced(order.ordinal, self._refusals(order)))
         if previous is not None:
-            turn.take(turn.table.index[previous.node], previous.gpus, new_address=False)
-            stay.append(previous)
-    return Outcome(choices, stay, unplaced)
+            self._keep(previous)
+
+    def _keep(self, previous: Placement) -> None:
+        self.turn.take(self.turn.table.index[previous.node], previous.gpus, new_address=False)
+        self.stay.append(previous)
+
+    def _refusals(self, order: Order) -> tuple[Refusal, ...]:
+        """Return why there is no place; told once for all instances that could go anywhere."""
+        if _only_node(self.turn, order) is not None:
+            return refusals(self.turn, order)
+        if self._refused is None:
+            self._refused = refusals(self.turn, order)
+        return self._refused
 
 
 def _may_stay(turn: Turn, previous: Placement, target: Target) -> bool:

@@ -9,17 +9,16 @@ again. So the top is always the exact best, and one heap serves all workloads of
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from heapq import heapify, heappop, heappush, heapreplace
+from heapq import heapify, heappop, heappush
 from typing import Final
 
 from katgen.planned import Node
 from katgen.schedule import match
 from katgen.schedule.needs import GPU_RESOURCES, Needs, Requirement
-from katgen.schedule.nodes import INDEX_MASK, NODE_TOPOLOGY, NodeTable
+from katgen.schedule.nodes import NODE_TOPOLOGY, OUTSIDE, NodeTable
 
 COARSE: Final = 64
 """Topologies with more values than this do not divide nodes into groups."""
-OUTSIDE: Final = -1
 _PLAIN: Final = frozenset({"cpu", "memory"})
 
 
@@ -80,21 +79,6 @@ class Pool:
             group = member[i]
             if group != OUTSIDE:
                 heappush(heaps[group], key[i])
-
-
-def refresh_top(heap: list[int], key: list[int]) -> int:
-    """Put stale entries at the top right; return the best node, -1 if the heap is empty."""
-    while heap:
-        entry = heap[0]
-        i = entry & INDEX_MASK
-        now = key[i]
-        if entry == now:
-            return i
-        if entry < now:
-            heapreplace(heap, now)
-        else:
-            heappop(heap)
-    return OUTSIDE
 
 
 def drop_top(heap: list[int]) -> None:

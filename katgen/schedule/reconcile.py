@@ -1,8 +1,9 @@
 """What must exist, and what becomes of what exists: kept, moved, replaced, removed."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from katgen.model.specs import WorkloadObjects
 from katgen.names import NodeName, Ordinal, WorkloadKey
@@ -12,8 +13,7 @@ from katgen.schedule.needs import DAEMON, JOB, Needs
 _DIGITS: Final = tuple(Ordinal(str(n)) for n in range(1024))
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(msgspec.Struct, frozen=True, gc=False):
     """An instance to place. `homes` are the nodes that have its data: it can run nowhere else.
 
     `previous` runs until its successor has a place, and stays if there is none.
@@ -24,8 +24,7 @@ class Order:
     homes: tuple[NodeName, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """What becomes of one workload. `keep` stays as it is; `remove` goes whatever happens.
 
     `homes` are nodes with data of ordinals that do not run.
@@ -34,7 +33,7 @@ class Verdict:
     keep: Sequence[Placement] = ()
     remove: Sequence[Placement] = ()
     orders: Sequence[Order] = ()
-    homes: Mapping[Ordinal, NodeName] = field(default_factory=dict)
+    homes: Mapping[Ordinal, NodeName] = {}
 
 
 def ordinal_order(ordinal: Ordinal) -> tuple[tuple[int, str], str]:
@@ -72,8 +71,7 @@ def wanted(
     return tuple(run for run, _ in zip(runs, range(job.parallelism), strict=False))
 
 
-@dataclass(frozen=True, slots=True)
-class Situation:
+class Situation(msgspec.Struct, frozen=True):
     """What reconciling one workload looks at beside its plan.
 
     `stays`: whether an instance may stay on that node (it exists and no taint evicts).

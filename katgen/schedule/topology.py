@@ -136,7 +136,7 @@ Rule = Spread | Near | Apart
 
 @dataclass(slots=True)
 class Lean:
-    """A preference: each matching instance in the domain is worth `weight`, which may be negative."""
+    """A preference: each matching instance in the domain is worth `weight`, maybe below zero."""
 
     topology: str
     weight: int
