@@ -226,8 +226,8 @@ def _cause(change: Change) -> str:
     old, new = change.old, change.new
     if old is None or new is None or not old.unit:
         return "new"
-    how = "once it is stopped and gone" if new.activation is Activation.STOP_FIRST else "at once"
-    return f"replaces {old.unit}, {how}"
+    waits = ", once it is stopped and gone" if new.activation is Activation.STOP_FIRST else ""
+    return f"replaces {old.unit}{waits}"
 
 
 def _start_order(unit: str) -> tuple[int, str]:

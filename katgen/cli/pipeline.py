@@ -1,11 +1,10 @@
 """From the files that a command names to a plan that the checker has nothing against."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
 
-from katgen import check, plan, validate
+from katgen import check, plan
 from katgen.cli import inputs
 from katgen.cli.options import Named
 from katgen.cli.reading import checked
@@ -14,17 +13,17 @@ from katgen.inventory import inventory
 from katgen.model.specs import Specs
 from katgen.names import split_key
 from katgen.planned import Inventory, Plan, WorkloadPlan
+from katgen.validate.objects import DEFAULT_CLUSTER
 from katgen.wire import plan_from_json
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What the planner takes, and what is worth saying about it."""
+    """What the planner takes."""
 
     specs: Specs
     inventory: Inventory
-    parent: Plan | None
-    notes: Sequence[Problem]
+    parent: Plan | None = None
 
 
 def load(named: Named) -> Loaded:
@@ -41,7 +40,7 @@ def load(named: Named) -> Loaded:
     if parent is not None:
         specs = _with_cluster_of(parent, specs, named.parent)
         known = _with_facts_of(parent, known, is_given=bool(found.nodes))
-    return Loaded(specs, known, parent, found.notes)
+    return Loaded(specs, known, parent)
 
 
 def _parent(name: str) -> Plan:
@@ -53,7 +52,7 @@ def _parent(name: str) -> Plan:
 
 
 def _with_cluster_of(parent: Plan, specs: Specs, shown_name: str) -> Specs:
-    if specs.cluster is validate.DEFAULT_CLUSTER:
+    if specs.cluster is DEFAULT_CLUSTER:
         return replace(specs, cluster=parent.specs.cluster)
     ours, theirs = specs.cluster.metadata.name, parent.specs.cluster.metadata.name
     if ours != theirs:

@@ -11,7 +11,6 @@ from katgen.cli.output import (
     Form,
     has_colour,
     print_json,
-    print_notes,
     print_problems,
     problem_fields,
 )
@@ -50,7 +49,6 @@ def command(
     if form is Form.JSON:
         print_json(_as_json(made, view, missing))
     else:
-        print_notes(loaded.notes)
         coloured = has_colour(sys.stdout)
         for line in lines(made, view, is_brief=brief):
             click.echo(line, color=coloured)

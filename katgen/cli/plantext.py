@@ -25,17 +25,17 @@ def lines(made: Plan, view: PlanView, *, is_brief: bool) -> Iterator[str]:
     """Yield what `katcall plan` prints, styled: files of several nodes first, then node by node."""
     nodes = tuple(sorted(made.inventory.nodes))
     yield _styled(f"plan {made.parent} -> {made.generation}", bold=True)
-    seen: tuple[NodeName, ...] = ()
+    seen: Sequence[NodeName] = ()
     for one in view.files:
         if len(one.nodes) > 1:
             if one.nodes != seen:
-                seen = tuple(one.nodes)
+                seen = one.nodes
                 yield from ("", _heading(one.nodes, nodes))
             yield from _file(one, is_brief=is_brief)
     for name, actions in view.actions.items():
         yield from ("", _heading((name,), nodes))
         for one in view.files:
-            if one.nodes == [name]:
+            if one.nodes == (name,):
                 yield from _file(one, is_brief=is_brief)
         yield from _units(actions)
     yield from ("", summary(view))

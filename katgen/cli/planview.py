@@ -87,7 +87,7 @@ def _diffs(
     found = []
     for name, some in by_node.items():
         old, new = _texts(before, name), _texts(after, name)
-        found += [FileDiff(one, places[one], _lines(one, old, new)) for one in some]
+        found += [FileDiff(one, tuple(places[one]), _lines(one, old, new)) for one in some]
     yield from sorted(found, key=lambda one: (-len(one.nodes), one.nodes, one.change.path))
 
 

@@ -55,7 +55,7 @@ def command(*, folder: str, allow_unplaced: bool, form: Form, **given: options.G
         nodes = {name: {"files": number} for name, number in counts.items()}
         print_json({"generation": made.generation, "root": rendered.root.digest, "nodes": nodes})
         return
-    print_notes((*loaded.notes, *missing))
+    print_notes(missing)
     _tell(folder, made, counts)
 
 

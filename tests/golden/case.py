@@ -33,7 +33,9 @@ class Case:
 def golden_cases() -> list[Case]:
     """Return every folder here that has a `spec`."""
     folders = sorted(path.parent for path in CASES.glob("*/spec"))
-    return [Case(folder.name, _inputs(folder, "spec"), _inputs(folder, "parent")) for folder in folders]
+    return [
+        Case(folder.name, _inputs(folder, "spec"), _inputs(folder, "parent")) for folder in folders
+    ]
 
 
 def _inputs(folder: Path, kind: str) -> tuple[str, ...]:
@@ -55,7 +57,7 @@ def made(case: Case) -> Plan:
     if not case.parent:
         return planned(loaded)
     parent = planned(load(Named(case.parent)))
-    return planned(Loaded(loaded.specs, loaded.inventory, parent, ()))
+    return planned(Loaded(loaded.specs, loaded.inventory, parent))
 
 
 def rendered(case: Case) -> Rendered:
