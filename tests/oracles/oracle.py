@@ -31,6 +31,7 @@ TOOLS = (
     Tool(re.compile(r".*\.nft"), single.nft),
     Tool(re.compile(r".*\.zone"), single.zone, alone=True),
     Tool(re.compile(r"/etc/(tmpfiles|sysusers)\.d/.*"), single.directories_and_users),
+    Tool(re.compile(r"/etc/sysctl\.d/.*\.conf"), single.kernel_settings, alone=True),
     Tool(re.compile(r".*\.json"), single.json_files, alone=True),
     Tool(re.compile(r"/etc/containers/networks/.*\.json"), podman.judge, alone=True),
     Tool(re.compile(r".*/traefik/.*\.(ya?ml|json)"), traefik.judge, alone=True),

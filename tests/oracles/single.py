@@ -12,6 +12,7 @@ from tests.oracles.complaint import Complaint, complaints_from
 SYSUSERS = "/etc/sysusers.d/"
 TMPFILES = "/etc/tmpfiles.d/"
 INCLUDE = re.compile(rb'^\s*include\s+"([^"]+)"', re.MULTILINE)
+SYSCTL = re.compile(r"^[ \t]*-?([^#;\s=][^\s=]*)", re.MULTILINE)
 ZONE_IS_FINE = re.compile(r"zone \S+/IN: loaded serial \d+|OK")
 CALENDAR = re.compile(r"^OnCalendar\s*=\s*(.+)$", re.MULTILINE)
 
@@ -57,6 +58,18 @@ def directories_and_users(cell: Cell, files: Mapping[str, bytes]) -> list[Compla
     for path in folders:
         ran = cell.run(["systemd-tmpfiles", "--create", "--dry-run", path])
         complaints += _accepted("systemd-tmpfiles", path, ran)
+    return complaints
+
+
+def kernel_settings(cell: Cell, files: Mapping[str, bytes]) -> list[Complaint]:
+    """Make them, really: a cell has a network of its own, so other settings are refused here."""
+    complaints = []
+    for path, content in files.items():
+        foreign = [key for key in SYSCTL.findall(content.decode()) if not key.startswith("net.")]
+        complaints += [Complaint("systemd-sysctl", path, f"{key} is not net.*") for key in foreign]
+        if not foreign:
+            ran = cell.run(["/usr/lib/systemd/systemd-sysctl", "--strict", path])
+            complaints += _silent("systemd-sysctl", path, ran)
     return complaints
 
 

@@ -2,7 +2,9 @@
 
 import pytest
 
+from tests.oracles.cell import static_units
 from tests.oracles.oracle import Oracle
+from tests.oracles.traefik import is_rule
 
 CONTAINER = "/etc/containers/systemd/kat/kat.shop.web.0-1.container"
 TIMER = "/etc/systemd/system/kat.shop.tidy.timer"
@@ -14,6 +16,7 @@ NFT = "/etc/kat/kat.nft"
 ZONE = "/var/lib/kat/dns/shop.kat.cluster.local.zone"
 TMPFILES = "/etc/tmpfiles.d/kat.conf"
 SYSUSERS = "/etc/sysusers.d/kat.conf"
+SYSCTL = "/etc/sysctl.d/50-kat.conf"
 NETWORK = "/etc/containers/networks/kat.json"
 TRAEFIK = "/etc/traefik/dynamic/kat.yaml"
 
@@ -39,6 +42,7 @@ GOOD = {
     ),
     TMPFILES: b"d /var/lib/kat/volumes 0755 root root\nd /var/lib/kat/dns 0755 kat-dns kat-dns\n",
     SYSUSERS: b'u kat-dns - "KAT names"\n',
+    SYSCTL: b"# forward\nnet.ipv4.ip_forward = 1\n",
     NETWORK: (
         b'{"name":"kat","id":"1111111111111111111111111111111111111111111111111111111111111111",'
         b'"driver":"bridge","network_interface":"kat-br0","created":"2000-01-01T00:00:00Z",'
@@ -159,6 +163,8 @@ BROKEN = [
         f"systemd-sysusers: {SYSUSERS}: {SYSUSERS}:2: ",
         "Unknown command type 'z'.",
     ),
+    (SYSCTL, b"net.ipv4.ip_forwards = 1\n", f"systemd-sysctl: {SYSCTL}: ", "net/ipv4/ip_forwards"),
+    (SYSCTL, b"vm.swappiness = 1\n", f"systemd-sysctl: {SYSCTL}: ", "vm.swappiness is not net.*"),
     (NETWORK, b'{"name": "kat", "name": "kat"}', f"json: {NETWORK}: ", "a key stands twice"),
     (NETWORK, b"{", f"json: {NETWORK}: ", "Expecting property name"),
     (
@@ -195,7 +201,7 @@ BROKEN = [
         TRAEFIK,
         GOOD[TRAEFIK].replace(b"Host(`a.example`)", b"Host(`a`b`)"),
         f"traefik: {TRAEFIK}: ",
-        "has no rule of Host, Path, PathPrefix",
+        "router web has a rule that is none",
     ),
     ("/etc/kat/unheard.of", b"", "oracles: /etc/kat/unheard.of: ", "no tool judges this file"),
 ]
@@ -213,6 +219,28 @@ def test_a_broken_file_is_refused(
 ) -> None:
     complaints = oracle.check_tree({**GOOD, path: content})
     assert [c for c in complaints if c.startswith(start) and text in c], complaints
+
+
+def test_the_units_that_kat_brings_along_are_good(oracle: Oracle) -> None:
+    units = {path.replace("/usr/lib/", "/etc/"): text for path, text in static_units().items()}
+    assert "/etc/systemd/system/kat-nft.service" in units
+    assert oracle.check_tree(units) == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "good"),
+    [
+        ("Host(`a.example`)", True),
+        ("Host(`a.example`) && (Path(`/x`) || PathPrefix(`/x/`))", True),
+        ("HostRegexp(`^[^.]+\\.example$`)", True),
+        ("Host(`a`) Host(`b`)", False),
+        ("Host(`a`) &&", False),
+        ("Hosts(`a`)", False),
+        ("(Host(`a`)", False),
+    ],
+)
+def test_a_rule_is_matchers_joined(rule: str, *, good: bool) -> None:
+    assert is_rule(rule) == good
 
 
 def test_the_same_bytes_are_judged_once(oracle: Oracle) -> None:

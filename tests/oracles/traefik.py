@@ -58,8 +58,8 @@ SCHEMA = _object(
         "tls": _object({"certificates": {"type": "array", "items": CERTIFICATE, "minItems": 1}}),
     },
 )
-MATCHER = r"(?:Host|Path|PathPrefix)\(`[^`]+`\)"
-RULE = re.compile(rf"{MATCHER}(?: && {MATCHER})*")
+MATCHER = re.compile(r"(?:Host|HostRegexp|Path|PathPrefix)\(`[^`]+`\)")
+JOINED = re.compile(r"M (?:&&|\|\|) M|\(M\)")
 
 
 def judge(_: Cell, files: Mapping[str, bytes]) -> list[Complaint]:
@@ -87,6 +87,14 @@ def _meaning(http: Mapping[str, Any]) -> list[str]:
     for name, router in http.get("routers", {}).items():
         if router["service"] not in services:
             faults.append(f"router {name} leads to the unknown service {router['service']}")
-        if not RULE.fullmatch(router["rule"]):
-            faults.append(f"router {name} has no rule of Host, Path, PathPrefix: {router['rule']}")
+        if not is_rule(router["rule"]):
+            faults.append(f"router {name} has a rule that is none: {router['rule']}")
     return faults
+
+
+def is_rule(text: str) -> bool:
+    """Whether a text is matchers joined by && and ||, with brackets."""
+    rest, shorter = "", MATCHER.sub("M", text)
+    while rest != shorter:
+        rest, shorter = shorter, JOINED.sub("M", shorter)
+    return rest == "M"
