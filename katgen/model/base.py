@@ -1,6 +1,6 @@
 """What every kind shares: the envelope, metadata, and the marks that fields carry."""
 
-from typing import Any, Final, Literal, Self
+from typing import Any, ClassVar, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
@@ -40,14 +40,19 @@ def by_leader() -> dict[str, Any]:
     return {"json_schema_extra": {"x-kat-by-leader": True}}
 
 
-def exactly_one(model: Spec, *names: str) -> None:
-    """Raise ValueError unless exactly one of the fields is given."""
-    given = [name for name in names if getattr(model, name) is not None]
-    if len(given) != 1:
-        fields = type(model).model_fields
-        shown = ", ".join(str(fields[name].alias) for name in names)
-        got = " and ".join(str(fields[name].alias) for name in given) or "none"
-        raise ValueError(f"{got} given; give exactly one of {shown}")
+class OneOf(Spec):
+    """Has exactly one of the fields that `one_of` names."""
+
+    one_of: ClassVar[tuple[str, ...]]
+
+    @model_validator(mode="after")
+    def _has_exactly_one(self) -> Self:
+        given = [name for name in self.one_of if getattr(self, name) is not None]
+        if len(given) != 1:
+            got = " and ".join(map(to_camel, given)) or "none"
+            choices = ", ".join(map(to_camel, self.one_of))
+            raise ValueError(f"{got} given; give exactly one of {choices}")
+        return self
 
 
 class Metadata(Spec):

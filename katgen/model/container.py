@@ -1,14 +1,13 @@
 """The container of a Workload (spec §3.2)."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from katgen.model.base import Spec, exactly_one
+from katgen.model.base import OneOf, Spec
 from katgen.model.probe import Probe as Probe  # noqa: PLC0414 -- in use under this name
 from katgen.model.text import (
     MAX_CONTAINER,
-    AbsolutePath,
     Command,
     DevicePath,
     DnsLabel,
@@ -16,7 +15,9 @@ from katgen.model.text import (
     EnvValue,
     ExecWord,
     FileName,
+    MountPath,
     RelativePath,
+    WorkingDir,
     check_total,
 )
 from katgen.model.types import (
@@ -47,19 +48,16 @@ class ValueFrom(Spec):
     secret: SecretKeyRef = Field(description="A value of a Secret in the same namespace.")
 
 
-class EnvVar(Spec):
+class EnvVar(OneOf):
     """One variable: a `value`, or a reference that is resolved on the node."""
+
+    one_of: ClassVar = ("value", "value_from")
 
     name: EnvName = Field(description="Letters, digits, `_`, `.` and `-`.")
     value: EnvValue | None = Field(
         default=None, description="Passed on as it is: nothing in it is replaced."
     )
     value_from: ValueFrom | None = Field(default=None, description="In place of `value`.")
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        exactly_one(self, "value", "value_from")
-        return self
 
 
 class ContainerPort(Spec):
@@ -106,7 +104,7 @@ class VolumeMount(Spec):
     """A volume's place in the container."""
 
     name: DnsLabel = Field(description="Which of spec.volumes.")
-    mount_path: AbsolutePath = Field(description="Where it is seen in the container.")
+    mount_path: MountPath = Field(description="Where it is seen in the container.")
     sub_path: RelativePath = Field(default="", description="A part of the volume, not all of it.")
     read_only: Flag = Field(default=False, description="Whether it cannot be written.")
 
@@ -142,7 +140,7 @@ class Container(Spec):
 
     command: Command = Field(default=(), description="Replaces the image's entrypoint.")
     args: tuple[ExecWord, ...] = Field(default=(), description="Replaces the image's command.")
-    working_dir: AbsolutePath | None = Field(
+    working_dir: WorkingDir | None = Field(
         default=None, description="Where it starts; the image's if not given."
     )
     image_pull_policy: Annotated[Literal["Always", "IfNotPresent", "Never"], BOTH] = Field(

@@ -1,10 +1,10 @@
 """Health checks (spec §3.2)."""
 
-from typing import Annotated, Self
+from typing import Annotated, ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from katgen.model.base import Spec, exactly_one
+from katgen.model.base import OneOf, Spec
 from katgen.model.text import HealthCommand
 from katgen.model.types import HttpPath, Port, Seconds
 
@@ -33,8 +33,10 @@ class ExecCheck(Spec):
     )
 
 
-class Probe(Spec):
+class Probe(OneOf):
     """How health is found out: exactly one of `http`, `tcp`, `exec`."""
+
+    one_of: ClassVar = ("http", "tcp", "exec")
 
     http: HttpCheck | None = Field(default=None, description="A GET request.")
     tcp: TcpCheck | None = Field(default=None, description="A connection.")
@@ -50,8 +52,3 @@ class Probe(Spec):
     failure_threshold: Threshold = Field(
         default=3, description="Failures in a row that make it unhealthy."
     )
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> Self:
-        exactly_one(self, "http", "tcp", "exec")
-        return self

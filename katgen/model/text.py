@@ -136,6 +136,12 @@ def _one_line(text: str) -> str:
     return ""
 
 
+def _no_crlf(text: str) -> str:
+    if "\r\n" in text:
+        return "Podman's --mount reads CSV, in which CR LF becomes LF; remove the CR"
+    return ""
+
+
 def _no_colon(text: str) -> str:
     return (
         "Podman's --device ends a path at ':'; use another path to the device"
@@ -225,6 +231,8 @@ Command = Annotated[tuple[ExecWord, ...], AfterValidator(_first_word)]
 HealthCommand = Annotated[Command, AfterValidator(_health_words)]
 AbsolutePath = Annotated[str, _checked(_carried, _one_line, _absolute, _shorter(PATH_MAX))]
 RelativePath = Annotated[str, _checked(_carried, _one_line, _relative, _shorter(PATH_MAX))]
+WorkingDir = Annotated[str, _checked(_carried, _absolute, _shorter(PATH_MAX))]
+MountPath = Annotated[str, _checked(_carried, _no_crlf, _absolute, _shorter(PATH_MAX))]
 DevicePath = Annotated[str, _checked(_carried, _one_line, _absolute, _no_colon, _shorter(PATH_MAX))]
 ContextPath = Annotated[str, _checked(_carried, _one_line, _relative, _context, _shorter(PATH_MAX))]
 GitUrl = Annotated[str, Field(pattern=r"^[\x21-\x7e]+$", max_length=2048), _checked(_git_url)]

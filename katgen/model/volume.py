@@ -1,10 +1,10 @@
 """The volumes of a Workload (spec §3.2)."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from katgen.model.base import Spec, exactly_one, later
+from katgen.model.base import OneOf, Spec, later
 from katgen.model.text import AbsolutePath, DnsLabel, Text
 from katgen.model.types import BOTH, Flag, Memory, OctalMode, UserId
 
@@ -66,8 +66,18 @@ class Cifs(Spec):
     options: Text = Field(default="", description="Of the mount.")
 
 
-class Volume(Spec):
+class Volume(OneOf):
     """Something to mount: exactly one source."""
+
+    one_of: ClassVar = (
+        "simple_cluster_storage",
+        "host_mount",
+        "config",
+        "secret",
+        "tmpfs",
+        "nfs",
+        "cifs",
+    )
 
     name: DnsLabel = Field(description="What volumeMounts call it.")
     simple_cluster_storage: SimpleClusterStorage | None = Field(
@@ -83,10 +93,3 @@ class Volume(Spec):
     cifs: Cifs | None = Field(
         default=None, description="A share of an SMB server.", **later("CIFS volumes")
     )
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        exactly_one(
-            self, "simple_cluster_storage", "host_mount", "config", "secret", "tmpfs", "nfs", "cifs"
-        )
-        return self

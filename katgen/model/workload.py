@@ -1,10 +1,10 @@
 """Workload (spec §3.2)."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from katgen.model.base import Document, Spec, exactly_one, later
+from katgen.model.base import Document, OneOf, Spec, later
 from katgen.model.container import Container
 from katgen.model.placing import Affinity as Affinity  # noqa: PLC0414 -- in use under this name
 from katgen.model.placing import NodeTerm as NodeTerm  # noqa: PLC0414 -- the same
@@ -31,22 +31,21 @@ Replicas = Annotated[int, Field(strict=True, ge=0, le=100_000)]
 Priority = Annotated[int, Field(strict=True, ge=-(10**9), le=10**9)]
 
 
-class Git(Spec):
+class Git(OneOf):
     """A commit of a repository: exactly one of `branch`, `tag`, `commit`."""
+
+    one_of: ClassVar = ("branch", "tag", "commit")
 
     url: GitUrl = Field(description="As https://git.example.org/shop/web.git.")
     branch: GitBranch | None = Field(default=None, description="Its latest commit.")
     tag: GitTag | None = Field(default=None, description="The tag's commit.")
     commit: GitCommit | None = Field(default=None, description="The full id.")
 
-    @model_validator(mode="after")
-    def _one_reference(self) -> Self:
-        exactly_one(self, "branch", "tag", "commit")
-        return self
 
-
-class SourceSpec(Spec):
+class SourceSpec(OneOf):
     """Where the image comes from: exactly one of `image` and `git`."""
+
+    one_of: ClassVar = ("image", "git")
 
     image: ImageRef | None = Field(
         default=None, description="As docker.io/library/nginx:1.27, or with a digest."
@@ -59,8 +58,7 @@ class SourceSpec(Spec):
     )
 
     @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        exactly_one(self, "image", "git")
+    def _cache_of_a_build(self) -> Self:
         if self.cache_image is not None and self.git is None:
             raise ValueError("cacheImage goes with git; with image, leave it out")
         return self
