@@ -195,8 +195,8 @@ def _mount(fields: Sequence[str], variables: Variables) -> str:
 
 
 def _csv(field: str) -> str:
-    if "\n" in field or "\r" in field:
-        raise EncodeError("a path with a line break cannot be mounted")
+    if "\r\n" in field:
+        raise EncodeError("--mount cannot take CR LF: its CSV makes LF of it")
     return '"' + field.replace('"', '""') + '"'
 
 
@@ -227,7 +227,7 @@ def description(text: str) -> str:
     end; the name protects the end of the text, `%i` its start (it is empty in a unit without `@`).
     """
     _check(_one_line(text))
-    start = "%i" if text[:1].isspace() else ""
+    start = "" if text[:1].strip() else "%i"
     return f"Description={start}{_doubled(text, '%')} (%N)"
 
 
