@@ -26,7 +26,7 @@ venv:
 	.ci/setup packages venv
 
 rootfs:
-	.ci/setup packages venv rootfs
+	.ci/setup packages venv other rootfs
 
 lock:
 	.ci/lock

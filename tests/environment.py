@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -30,9 +31,13 @@ def missing(tools: Sequence[str]) -> list[str]:
 def require(tools: Sequence[str]) -> None:
     """Skip the calling test, or fail it under CI=true, if something is missing."""
     lacks = missing(tools)
-    if not lacks:
-        return
-    message = "this machine lacks " + ", ".join(lacks)
+    if lacks:
+        refuse(", ".join(lacks))
+
+
+def refuse(what: str) -> NoReturn:
+    """Skip the calling test, or fail it under CI=true, for want of something."""
+    message = f"this machine lacks {what}"
     if os.environ.get("CI") == "true":
         pytest.fail(message, pytrace=False)
     pytest.skip(message)
