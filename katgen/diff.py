@@ -153,7 +153,8 @@ def _reloads(found: Iterable[Change]) -> Iterator[Action]:
     for activation, unit in _RELOADS.items():
         touched = sorted(set(paths[activation]))
         if touched:
-            yield Action(Verb.RELOAD, "" if unit else touched[0], unit, _first_of(touched))
+            folder = touched[0].rpartition("/")[0]
+            yield Action(Verb.RELOAD, "" if unit else folder, unit, _first_of(touched))
 
 
 def _first_of(paths: list[str]) -> str:

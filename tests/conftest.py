@@ -15,8 +15,14 @@ CHROOT_TOOLS = ("unshare", "nsenter", "setpriv", "chroot", "ip", "mount")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add `--bless`."""
     parser.addoption(
-        "--bless", action="store_true", help="write the golden files anew from what is rendered now"
+        "--bless", action="store_true", help="write expected files anew from what KAT does now"
     )
+
+
+@pytest.fixture
+def blesses(request: pytest.FixtureRequest) -> bool:
+    """Whether expected files are to be written anew from what KAT does now."""
+    return bool(request.config.getoption("--bless"))
 
 
 @pytest.fixture(scope="session")

@@ -58,6 +58,9 @@ status:
   capacity:
     cpu: "4"
     memory: 8Gi
+  overlayNetwork:
+    publicKey: We8EaJD79znnqO97q5bbXYM/QlxJ3vy9gQdxUiVNrjo=
+    endpoint: 192.0.2.1:51820
 ---
 apiVersion: kat/v1alpha1
 kind: Node
@@ -69,6 +72,9 @@ status:
   capacity:
     cpu: "4"
     memory: 8Gi
+  overlayNetwork:
+    publicKey: ZEzk4f26EkOU1Q9yirW3qa9eJxGPEIQVkQzLe98QETo=
+    endpoint: 192.0.2.2:51820
 """
 FILES: Final = {
     "hello/workload.kat": WORKLOAD,

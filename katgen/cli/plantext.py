@@ -34,9 +34,11 @@ def lines(made: Plan, view: PlanView, *, is_brief: bool) -> Iterator[str]:
             yield from _file(one, is_brief=is_brief)
     for name, actions in view.actions.items():
         yield from ("", _heading((name,), nodes))
-        for one in view.files:
-            if one.nodes == (name,):
-                yield from _file(one, is_brief=is_brief)
+        own = [one for one in view.files if one.nodes == (name,)]
+        for one in own:
+            yield from _file(one, is_brief=is_brief)
+        if own:
+            yield ""
         yield from _units(actions)
     yield from ("", summary(view))
 
@@ -87,7 +89,6 @@ def _attributes(old: Entry, new: Entry) -> str:
 def _units(actions: Sequence[Action]) -> Iterator[str]:
     steps = [action for action in actions if action.verb in _ABOUT_UNITS]
     rows = [(one.verb.value, one.unit or one.path, one.because) for one in steps]
-    yield ""
     if not rows:
         yield "  no unit is touched"
     for action, line in zip(steps, columns(rows), strict=True):

@@ -75,8 +75,5 @@ def commands(block: Block) -> Iterator[Command]:
 
 def is_match(shown: tuple[str, ...], printed: tuple[str, ...]) -> bool:
     """Whether lines are as shown; `…` stands for any lines, also none."""
-    if not shown:
-        return not printed
-    if shown[0] == "…":
-        return any(is_match(shown[1:], printed[i:]) for i in range(len(printed) + 1))
-    return bool(printed) and shown[0] == printed[0] and is_match(shown[1:], printed[1:])
+    pattern = "".join("(?:.*\n)*" if line == "…" else re.escape(line) + "\n" for line in shown)
+    return re.fullmatch(pattern, "".join(f"{line}\n" for line in printed)) is not None

@@ -1,4 +1,4 @@
-"""Every block of every document does what it says."""
+"""Every block of every document does what it says; `pytest tests/docs --bless` writes it anew."""
 
 import os
 import re
@@ -18,6 +18,7 @@ DOCUMENTS = sorted(
     if path.exists() and "adr" not in path.parts
 )
 LANGUAGES = {"console", "yaml", "text", "json", "ini", "python", "sh"}
+MARK = "=== end of a command ==="
 MAKES = re.compile(r"(make [a-z-]+\n)+")
 
 
@@ -49,12 +50,10 @@ def scratch(tmp_path: Path) -> Path:
     return folder
 
 
-def run_block(block: Block, scratch: Path, shell: dict[str, str]) -> list[str]:
-    """Run a block's commands in one shell; return where it prints something else."""
-    marks = [f"=== {number}" for number, _ in enumerate(commands(block))]
+def run_block(block: Block, scratch: Path, shell: dict[str, str]) -> list[tuple[str, ...]]:
+    """Run a block's commands in one shell; return what each prints."""
     script = "".join(
-        f"{command.text}\nlast=$?; echo '{mark}'; (exit $last)\n"
-        for mark, command in zip(marks, commands(block), strict=True)
+        f"{command.text}\nlast=$?; echo '{MARK}'; (exit $last)\n" for command in commands(block)
     )
     done = subprocess.run(
         ["bash"],
@@ -67,30 +66,40 @@ def run_block(block: Block, scratch: Path, shell: dict[str, str]) -> list[str]:
         check=False,
         timeout=60,
     )
-    printed = re.split(r"^=== \d+\n", done.stdout, flags=re.MULTILINE)
-    return [
-        told(command, output)
-        for command, output in zip(commands(block), printed, strict=False)
-        if not is_match(command.output, tuple(output.splitlines()))
-    ]
+    return [tuple(part.splitlines()) for part in done.stdout.split(f"{MARK}\n")]
 
 
-def told(command: Command, output: str) -> str:
-    shown = "\n".join(command.output)
-    return f"line {command.line}: {command.text}\nshown:\n{shown}\nprinted:\n{output}"
+def told(command: Command, printed: tuple[str, ...]) -> str:
+    return "\n".join(
+        (f"line {command.line}: {command.text}", "shown:", *command.output, "printed:", *printed)
+    )
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_the_commands_of_a_document_print_what_it_shows(
-    document: Path, scratch: Path, shell: dict[str, str]
+    document: Path, scratch: Path, shell: dict[str, str], *, blesses: bool
 ) -> None:
     differences = []
+    text = document.read_text()
     for block in blocks(document):
         if block.file:
             (scratch / block.file).write_text(block.body)
-        if block.language == "console" and not block.reason:
-            differences += run_block(block, scratch, shell)
-    assert differences == [], "\n".join(differences)
+        if block.language != "console" or block.reason:
+            continue
+        pairs = list(zip(commands(block), run_block(block, scratch, shell), strict=False))
+        differences += [told(c, printed) for c, printed in pairs if not is_match(c.output, printed)]
+        text = text.replace(block.body, "".join(f"{shown(c, p)}" for c, p in pairs))
+    if blesses:
+        document.write_text(text)
+    else:
+        assert differences == [], "\n".join(differences)
+
+
+def shown(command: Command, printed: tuple[str, ...]) -> str:
+    """Return a command as a document shows it, with what it printed now if nothing is left out."""
+    output = command.output if "…" in command.output else printed
+    lines = (f"$ {command.text}".replace("\n", "\n> "), *output)
+    return "".join(f"{line}\n" for line in lines)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
