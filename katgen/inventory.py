@@ -38,6 +38,7 @@ def _node(written: model.Node) -> Node:
         ready=status.condition == "Ready",
         allocatable={**_amounts(status.capacity), **_amounts(status.allocatable)},
         gateway=address,
+        interface=status.overlay_network.interface or "",
         endpoint=status.overlay_network.endpoint or "",
         behind_nat=spec.behind_nat,
         public_key=status.overlay_network.public_key or "",

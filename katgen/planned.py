@@ -23,9 +23,8 @@ class Node(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     """A node as the planner and the renderers see it.
 
     `allocatable` maps `cpu` (thousandths), `memory` (bytes) and custom resources (counts) to
-    amounts; a missing `cpu`
-    or `memory` has no limit, a missing custom resource is absent. `gateway` is the node's address
-    in the underlay.
+    amounts; a missing `cpu` or `memory` has no limit, a missing custom resource is absent.
+    `gateway` is the node's address in the underlay, `interface` its link there.
     """
 
     name: NodeName
@@ -35,6 +34,7 @@ class Node(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     ready: bool = True
     allocatable: Mapping[str, int] = {}
     gateway: str = ""
+    interface: str = ""
     endpoint: str = ""
     behind_nat: bool = False
     public_key: str = ""

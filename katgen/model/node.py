@@ -68,6 +68,11 @@ class OverlayNetwork(Spec):
         description="Address or name, and port, for other nodes; if not given, advertiseAddress "
         "and wireguardPort.",
     )
+    interface: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,14}$")] | None = Field(
+        default=None,
+        description="The node's link to the others, for host-gateway; if not given, the link that "
+        "carries the alternative name kat-uplink.",
+    )
 
 
 class Versions(Spec):
@@ -110,7 +115,7 @@ class NodeMetadata(ClusterWideMetadata):
 class Node(Document):
     """A machine, as the API, the inventory and the `--nodes` file show it."""
 
-    kind: Literal["Node"]
-    metadata: NodeMetadata
+    kind: Literal["Node"] = Field(description="This kind.")
+    metadata: NodeMetadata = Field(description="Its names.")
     spec: NodeSpec = Field(default=NodeSpec(), description="What people decide about it.")
     status: NodeStatus = Field(default=NodeStatus(), description="What its agent reported.")

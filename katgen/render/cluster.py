@@ -21,7 +21,6 @@ from katgen.render.cut import (
     cluster_view,
     namespace_view,
     node_view,
-    peer_views,
     placed_by_node,
     planned_workload,
 )
@@ -88,11 +87,8 @@ def render(plan: Plan) -> Rendered:
     templates = {k: own.workload_template(w, cluster) for k, w in workloads.items()}
     by_node = placed_by_node(workloads.values())
     placed = {n: tuple(by_node.get(n, ())) for n in sorted(plan.inventory.nodes)}
-    excludes = {
-        peer.node.name: tuple(a.path for a in networkd.peer(peer))
-        for peer in peer_views(plan, cluster)
-    }
     common = {s.name: s for s in _all_sets(plan, cluster, workloads)}
+    excludes = _own_peer_files(plan, cluster, common)
     draft = _Draft(plan, cluster, templates, placed, excludes, "ingress" in common)
     nodes = {name: draft.node(name, {}) for name in placed}
     root, tree = _root(nodes, common)
@@ -156,19 +152,29 @@ class _Draft:
             template = self.templates[instance.of.key]
             instances[key] = own.instance_files(instance, template) if known is None else known
         files = tuple(map(entry, own.node_artifacts(view)))
-        uses = (self._uses(placed), self.excludes[name])
+        uses = (self._uses(name, placed), self.excludes[name])
         return own.NodeFiles(instances, files, own.manifest(name, files, instances, uses))
 
-    def _uses(self, placed: tuple[PlacedInstance, ...]) -> tuple[str, ...]:
-        always = (
-            "base",
-            "nodes",
-            shared.OPEN,
-            "peers",
-            *(("ingress",) if self.has_ingress else ()),
-        )
+    def _uses(self, name: NodeName, placed: tuple[PlacedInstance, ...]) -> tuple[str, ...]:
+        peers = shared.peer_set(self.plan.inventory.nodes[name], self.cluster)
+        always = ["base", "nodes", shared.OPEN, peers]
+        if self.has_ingress:
+            always.append("ingress")
         workloads = {i.of.key: i.of for i in placed}
         return (*always, *shared.used_by(workloads.values()))
+
+
+def _own_peer_files(
+    plan: Plan, cluster: ClusterView, common: Mapping[str, SharedSet]
+) -> dict[NodeName, tuple[str, ...]]:
+    """Return for each node its own file among its peers' files, if there is one."""
+    paths = {n: {a.path for a in s.artifacts} for n, s in common.items() if n.startswith("peers")}
+    excludes: dict[NodeName, tuple[str, ...]] = {}
+    for name, node in plan.inventory.nodes.items():
+        own_path = networkd.peer_path(cluster, name)
+        among = paths.get(shared.peer_set(node, cluster), set())
+        excludes[name] = (own_path,) if own_path in among else ()
+    return excludes
 
 
 def _path(artifact: Artifact) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from katgen import names
 from katgen.names import NodeName, WorkloadKey, split_key
-from katgen.planned import Plan
+from katgen.planned import Node, Plan
 from katgen.render import config
 from katgen.render.view import (
     ClusterView,
@@ -70,10 +70,17 @@ def node_view(
     return NodeView(cluster, node, subnet, node_address(subnet), tuple(instances))
 
 
-def peer_views(plan: Plan, cluster: ClusterView) -> tuple[PeerView, ...]:
-    """Return every node as the others see it, sorted by name."""
+def peer_views(plan: Plan, cluster: ClusterView, reader: Node) -> tuple[PeerView, ...]:
+    """Return every node as nodes with this one's link and NAT see it, sorted by name."""
     return tuple(
-        PeerView(cluster, node, plan.subnets[name], node_address(plan.subnets[name]))
+        PeerView(
+            cluster,
+            node,
+            plan.subnets[name],
+            node_address(plan.subnets[name]),
+            reader.interface,
+            keepalive=reader.behind_nat,
+        )
         for name, node in sorted(plan.inventory.nodes.items())
     )
 

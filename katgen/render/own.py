@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from katgen import names
-from katgen.bundle import Artifact, Entry, InstanceEntry, Manifest, Probe, SecretSlot, entry
+from katgen.bundle import Artifact, Entry, InstanceEntry, Manifest, Probe, SecretSlot
 from katgen.model import probe as model
-from katgen.names import InstanceKey, NodeName, WorkloadKey
+from katgen.names import InstanceKey, NodeName
 from katgen.render import networkd, nft, podmannet, tmpfiles
 from katgen.render.quadlet import UnitTemplate, unit_template
 from katgen.render.view import ClusterView, NodeView, PlacedInstance, PlannedWorkload
@@ -86,14 +86,12 @@ def instance_artifacts(
 
 def instance_files(instance: PlacedInstance, template: WorkloadTemplate) -> InstanceFiles:
     """Render one instance and keep its digests."""
-    artifacts = instance_artifacts(instance, template)
-    key = instance_key(instance)
+    entries = template.unit.entries(instance.placement)
     address = instance.placement.address
     summary = InstanceEntry(
-        key, artifacts[0].unit, address, template.probes, template.drain_seconds
+        instance_key(instance), entries[0].unit, address, template.probes, template.drain_seconds
     )
-    slots = template.unit.secret_slots(instance.placement)
-    return InstanceFiles(tuple(map(entry, artifacts)), summary, slots)
+    return InstanceFiles(entries, summary, template.unit.secret_slots(instance.placement))
 
 
 def node_artifacts(view: NodeView) -> tuple[Artifact, ...]:
@@ -129,8 +127,3 @@ def manifest(
 
 def _path(line: Entry) -> str:
     return line.path
-
-
-def workload_keys(instances: Sequence[PlacedInstance]) -> tuple[WorkloadKey, ...]:
-    """Return the workloads that run on a node, sorted."""
-    return tuple(sorted({i.of.key for i in instances}))

@@ -3,7 +3,7 @@
 | set | files | on |
 |---|---|---|
 | `base` | cluster target and slice, users, the overlay's devices | every node |
-| `peers` | one WireGuard or route drop-in for each node | every node, without its own |
+| `peers`, `peers/…` | one WireGuard or route drop-in for each node | every node, without its own |
 | `nodes` | the zone of node names | every node |
 | `open/<ns>` | zone and services of a namespace | every node |
 | `isolated/<ns>` | the same of an isolated namespace | nodes that run its instances |
@@ -21,7 +21,7 @@ from katgen import names
 from katgen.bundle import Artifact, SharedSet, shared_set
 from katgen.model.specs import WorkloadObjects
 from katgen.names import WorkloadKey
-from katgen.planned import Plan
+from katgen.planned import Node, Plan
 from katgen.render import config, grouping, networkd, nft, quadlet, tmpfiles, traefik, zone
 from katgen.render.cut import namespace_view, nodes_view, peer_views
 from katgen.render.view import ClusterView, NamespaceView, PlannedWorkload
@@ -37,13 +37,22 @@ def base_sets(plan: Plan, cluster: ClusterView) -> tuple[SharedSet, ...]:
         *nft.cluster(cluster),
         *tmpfiles.sysusers(),
     )
-    peers = tuple(a for view in peer_views(plan, cluster) for a in networkd.peer(view))
-    sets = {
-        "base": base,
-        "peers": peers,
-        "nodes": zone.nodes(nodes_view(plan, cluster)),
+    readers = {peer_set(node, cluster): node for node in plan.inventory.nodes.values()}
+    peers = {
+        name: tuple(a for view in peer_views(plan, cluster, one) for a in networkd.peer(view))
+        for name, one in sorted(readers.items())
     }
-    return _sets(sets)
+    return _sets({"base": base, "nodes": zone.nodes(nodes_view(plan, cluster)), **peers})
+
+
+def peer_set(reader: Node, cluster: ClusterView) -> str:
+    """Return the set with the peers' files as this node must read them.
+
+    A route names the reader's own link; a tunnel out of a NAT is kept open by the reader.
+    """
+    if cluster.spec.overlay == "wireguard":
+        return "peers/nat" if reader.behind_nat else "peers"
+    return f"peers/{reader.interface}" if reader.interface else "peers"
 
 
 def namespace_sets(
