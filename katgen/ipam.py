@@ -13,7 +13,7 @@ from katgen.names import NodeName, WorkloadKey
 from katgen.planned import Plan, Resting
 
 FIRST_HOST: Final = 10
-"""Of a node's subnet, instances get `.10` and up; `.1` is the node, `.2` to `.9` are reserved (spec §4)."""
+"""Instances get `.10` and up; `.1` is the node, `.2` to `.9` are reserved (spec §4)."""
 UID_BASE: Final = 0x2A000000
 """Above SUB_UID_MAX of login.defs(5), 600,100,000: no useradd hands out the same range."""
 UID_RANGE: Final = 65_536

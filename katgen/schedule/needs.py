@@ -6,9 +6,10 @@ from typing import Final
 import msgspec
 
 from katgen.model.container import Container
+from katgen.model.placing import NodeTerm, Toleration, WorkloadTerm
 from katgen.model.specs import WorkloadObjects
 from katgen.model.volume import Volume
-from katgen.model.workload import NodeTerm, Toleration, WorkloadSpec, WorkloadTerm
+from katgen.model.workload import WorkloadSpec
 from katgen.names import WorkloadKey
 
 SERVICE: Final = "Service"

@@ -1,0 +1,39 @@
+"""What holds of every plan, whoever made it.
+
+The checker shares nothing with the planner, not even a constant: what one gets wrong, the other
+sees. It imports the data (`planned`, `model`), names and errors, and no more.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from katgen.check import history, numbers, places
+from katgen.check.facts import Invariant, facts_of
+from katgen.errors import Problem, Source
+from katgen.planned import Plan
+
+INVARIANTS: Mapping[str, Invariant] = {
+    **numbers.INVARIANTS,
+    **places.INVARIANTS,
+    **history.INVARIANTS,
+}
+"""Name → function. Each relies on no other but `workloads-match-specs`, which comes first."""
+
+
+def check(plan: Plan, parent: Plan | None = None) -> Sequence[Problem]:
+    """Return every invariant that the plan breaks, none if it is sound.
+
+    Without `parent`, what was new in the plan cannot be told, except in a first plan.
+    """
+    mismatched = tuple(workloads_match_specs(plan))
+    if mismatched:
+        return mismatched
+    facts = facts_of(plan, parent)
+    return tuple(problem for holds in INVARIANTS.values() for problem in holds(facts))
+
+
+def workloads_match_specs(plan: Plan) -> Iterator[Problem]:
+    """Demand that a plan decides on exactly the workloads that its specs name."""
+    for key in sorted(plan.workloads.keys() - plan.specs.workloads.keys()):
+        yield Problem(Source(path=f"workloads.{key}"), "it is in no spec")
+    for key in sorted(plan.specs.workloads.keys() - plan.workloads.keys()):
+        yield Problem(Source(path=f"workloads.{key}"), "it is in the specs, and not decided on")

@@ -1,0 +1,165 @@
+"""A plan and its parent, looked at as a checker needs to: instances one by one, old or new."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from katgen.errors import Problem, Source
+from katgen.model.placing import Expression, Toleration
+from katgen.model.specs import WorkloadObjects
+from katgen.model.workload import WorkloadSpec
+from katgen.names import NodeName, Ordinal, WorkloadKey, instance_id
+from katgen.planned import Node, Placement, Plan, Taint
+
+
+class Instance(NamedTuple):
+    """A placement and what it is a placement of. `is_new`: the parent does not have it."""
+
+    key: WorkloadKey
+    spec: WorkloadSpec
+    placement: Placement
+    is_new: bool
+
+    @property
+    def at(self) -> Source:
+        """Where in the plan it stands."""
+        shown = instance_id(self.placement.ordinal, self.placement.incarnation)
+        return Source(path=f"workloads.{self.key}.{shown}")
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What every invariant is given. Without a parent, only a first plan's placements are new."""
+
+    plan: Plan
+    parent: Plan | None
+    instances: tuple[Instance, ...]
+
+    def before(self, key: WorkloadKey) -> Mapping[Ordinal, Placement]:
+        """Return the parent's placements of a workload."""
+        old = self.parent.workloads.get(key) if self.parent else None
+        return {p.ordinal: p for p in old.placements} if old else {}
+
+    def counted(self) -> Iterator[Instance]:
+        """Yield the instances whose requests are known: an older revision's are not in the plan."""
+        workloads = self.plan.workloads
+        return (i for i in self.instances if i.placement.revision == workloads[i.key].revision)
+
+
+Invariant = Callable[[Facts], Iterator[Problem]]
+
+
+def facts_of(plan: Plan, parent: Plan | None) -> Facts:
+    """Return the facts of a plan whose workloads all have specs."""
+    if parent is plan:
+        parent = None
+    old: dict[WorkloadKey, frozenset[Placement]] = {}
+    if parent is not None:
+        old = {key: frozenset(w.placements) for key, w in parent.workloads.items()}
+    all_new = parent is None and plan.generation == 1
+    instances = []
+    for key, planned in plan.workloads.items():
+        objects = plan.specs.workloads.get(key)
+        if objects is None:
+            continue
+        spec, known = objects.workload.spec, old.get(key, frozenset())
+        for placement in planned.placements:
+            is_new = all_new or (parent is not None and placement not in known)
+            instances.append(Instance(key, spec, placement, is_new))
+    return Facts(plan, parent, tuple(instances))
+
+
+def at_workload(key: WorkloadKey) -> Source:
+    """Return where a workload stands in a plan."""
+    return Source(path=f"workloads.{key}")
+
+
+def admits(spec: WorkloadSpec, node: Node) -> bool:
+    """Whether labels and taints of a node let a workload run there."""
+    labels = node.labels
+    selected = all(labels.get(k) == v for k, v in spec.node_selector.items())
+    required = spec.affinity.node.required
+    wanted = not required or any(all(_holds(e, labels) for e in t.match) for t in required)
+    free = all(t.effect == "PreferNoSchedule" or tolerated(spec, t) for t in node.taints)
+    return selected and wanted and free
+
+
+def evicts(spec: WorkloadSpec, node: Node) -> bool:
+    """Whether a taint of the node drives running instances of the workload away."""
+    return any(t.effect == "NoExecute" and not tolerated(spec, t) for t in node.taints)
+
+
+def tolerated(spec: WorkloadSpec, taint: Taint) -> bool:
+    """Whether the workload tolerates a taint."""
+    return any(_covers(toleration, taint) for toleration in spec.tolerations)
+
+
+def _covers(toleration: Toleration, taint: Taint) -> bool:
+    if toleration.effect not in {None, taint.effect}:
+        return False
+    if toleration.key is None:
+        return True
+    same = toleration.operator == "Exists" or toleration.value == taint.value
+    return toleration.key == taint.key and same
+
+
+def _holds(expression: Expression, labels: Mapping[str, str]) -> bool:
+    label = labels.get(expression.key)
+    match expression.operator:
+        case "In":
+            return label in expression.values
+        case "NotIn":
+            return label not in expression.values
+        case "Exists":
+            return label is not None
+        case "DoesNotExist":
+            return label is None
+        case _:
+            return _compares(expression, label)
+
+
+def _compares(expression: Expression, label: str | None) -> bool:
+    digits = (label or "").removeprefix("-")
+    if label is None or not (digits.isascii() and digits.isdigit()):
+        return False
+    number, bound = int(label), int(expression.values[0])
+    return number > bound if expression.operator == "Gt" else number < bound
+
+
+def writes_data(spec: WorkloadSpec) -> bool:
+    """Whether instances keep data in a directory of their node."""
+    written = {m.name for m in spec.container.volume_mounts if not m.read_only}
+    return any(v.simple_cluster_storage and v.name in written for v in spec.volumes)
+
+
+def is_exclusive(spec: WorkloadSpec) -> bool:
+    """Whether an instance can never run beside its successor (spec §4), GPUs aside."""
+    ports = any(p.host_port is not None for p in spec.container.ports)
+    return spec.singleton or ports or writes_data(spec)
+
+
+def wanted_count(objects: WorkloadObjects) -> int:
+    """Return how many numbered ordinals a Service, or a Job that never finished a run, has."""
+    spec = objects.workload.spec
+    if spec.type == "Service":
+        return 1 if spec.replicas is None else spec.replicas
+    if objects.job is None:
+        return 1
+    job = objects.job.spec
+    return job.parallelism if job.schedule is not None else min(job.parallelism, job.completions)
+
+
+def wanted_ordinals(plan: Plan, key: WorkloadKey) -> frozenset[str]:
+    """Return the ordinals that a Service or Job shall have."""
+    objects = plan.specs.workloads[key]
+    done = plan.inventory.finished.get(key, frozenset())
+    job = objects.job
+    if objects.workload.spec.type != "Job" or job is None or job.spec.schedule is not None:
+        return frozenset(map(str, range(wanted_count(objects))))
+    open_runs = [str(n) for n in range(job.spec.completions) if n not in done]
+    return frozenset(open_runs[: job.spec.parallelism])
+
+
+def daemon_nodes(plan: Plan, spec: WorkloadSpec) -> frozenset[NodeName]:
+    """Return the nodes that a DaemonService belongs on."""
+    return frozenset(n.name for n in plan.inventory.nodes.values() if admits(spec, n))
