@@ -84,10 +84,6 @@ def exec_word(value: str, variables: Variables) -> str:
     EncodeError for a NUL, for what is no character to systemd, and for more than MAX_TEXT bytes.
     """
     _check(value)
-    return _any_word(value, variables)
-
-
-def _any_word(value: str, variables: Variables) -> str:
     if value in {"", ";"} or "\x80" in value:
         return variables.reference(value)
     return word(value)
@@ -121,16 +117,23 @@ def environment(name: str, value: str, variables: Variables) -> str:
     """
     _check(value)
     if "\r\n" not in value:
-        return f"Environment={_any_word(f'{name}={value}', variables)}"
+        return f"Environment={_pair(name, value, variables)}"
     escaped = re.sub(r"[\\'\"$]", r"\\\g<0>", value)
     _check(escaped)
-    return f"PodmanArgs=--env-merge {_any_word(f'{name}={escaped}', variables)}"
+    return f"PodmanArgs=--env-merge {_pair(name, escaped, variables)}"
 
 
 def label(key: str, value: str, variables: Variables) -> str:
     """Return the line of [Container] that sets a label."""
     _check(value)
-    return f"Label={_any_word(f'{key}={value}', variables)}"
+    return f"Label={_pair(key, value, variables)}"
+
+
+def _pair(name: str, value: str, variables: Variables) -> str:
+    """Return one word; its `=` has to be there for Quadlet to see, which drops other words."""
+    if "\x80" in value:
+        return f"{name}={variables.reference(value)}"
+    return word(f"{name}={value}")
 
 
 def arguments(words: Sequence[str], variables: Variables) -> list[str]:

@@ -142,6 +142,17 @@ class Unit:
             for word in words(value)
         ]
 
+    def pairs(self, key: str) -> list[tuple[str, str]]:
+        """Return (name, value) of a key of assignments; Quadlet drops a word without `=`."""
+        found = []
+        for value in self.all("Container", key):
+            for word in words(value):
+                name, equals, rest = word.partition("=")
+                if not equals or "\x80" in rest:
+                    raise MisreadError(f"Quadlet loses {word!r}")
+                found.append((name, _variables(specifiers(rest, self.known), self.values)))
+        return found
+
     def plain(self, key: str) -> str:
         """Return the value of a key that Quadlet takes whole, without quotes at its ends."""
         (value,) = self.all("Container", key)
@@ -153,10 +164,7 @@ class Unit:
 
     def environment(self) -> dict[str, str]:
         """Return what the container sees: --env by way of CSV, --env-merge by a shell's quoting."""
-        found = {}
-        for one in self.arguments("Environment"):
-            name, _, value = one.partition("=")
-            found[name] = value.replace("\r\n", "\n")
+        found = {name: value.replace("\r\n", "\n") for name, value in self.pairs("Environment")}
         options = iter(self.arguments("PodmanArgs"))
         for option in options:
             value = next(options)

@@ -68,7 +68,7 @@ PLACES = {
     "a label": Place(
         taken_by(text.LabelValue),
         lambda value, v: [("Container", unitfile.label("a", value, v))],
-        lambda unit: unit.arguments("Label")[0].partition("=")[2],
+        lambda unit: unit.pairs("Label")[0][1],
     ),
     "an argument": Place(
         taken_by(text.ExecWord),
