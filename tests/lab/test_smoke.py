@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.environment import require
 from tests.lab import Node, RunError, host, hosts
 from tests.lab.cgroups import sweep
+from tests.lab.hosts import TOOLS
 from tests.lab.images import import_busybox
 
 CONTAINER = b"""
@@ -69,6 +71,7 @@ def test_two_nodes_reach_each_other_and_leave_nothing_behind() -> None:
 
 
 def test_a_killed_test_process_takes_its_lab_along() -> None:
+    require(TOOLS)
     before = _traces(0)  # nobody's
     with subprocess.Popen([sys.executable, "-c", FOREVER], stdout=subprocess.PIPE) as test:
         assert test.stdout is not None
