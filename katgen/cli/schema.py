@@ -4,6 +4,7 @@ import click
 
 from katgen.cli.output import print_json
 from katgen.model.kinds import KINDS
+from katgen.schema import schema
 
 
 def _completed(_: click.Context, __: click.Parameter, begun: str) -> list[str]:
@@ -19,4 +20,4 @@ def command(kind: str) -> None:
 
     It is made from the model that `validate` uses.
     """
-    print_json(KINDS[kind].model_json_schema(by_alias=True))
+    print_json(schema(kind))

@@ -87,6 +87,10 @@ class Metadata(Spec):
 class ClusterWideMetadata(Metadata):
     """Names an object that belongs to no namespace."""
 
+    namespace: NamespaceName = Field(
+        default="default", description="Not to be given: this kind belongs to no namespace."
+    )
+
     @model_validator(mode="after")
     def _has_no_namespace(self) -> Self:
         if "namespace" in self.model_fields_set:
@@ -98,7 +102,9 @@ class Document(Spec):
     """The envelope of every kind."""
 
     api_version: Literal["kat/v1alpha1"] = Field(
-        default=API_VERSION, description="Of this form of the files."
+        default=API_VERSION,
+        description="Of this form of the files.",
+        json_schema_extra={"x-kat-required": True},
     )
     kind: str = Field(description="Which of the kinds; it decides what the object is.")
     metadata: Metadata = Field(description="Its names.")

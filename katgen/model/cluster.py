@@ -225,6 +225,6 @@ class ClusterSpec(Spec):
 class ClusterConfiguration(Document):
     """Settings of the whole cluster; there is exactly one. Without a file, these defaults hold."""
 
-    kind: Literal["ClusterConfiguration"]
-    metadata: ClusterWideMetadata
+    kind: Literal["ClusterConfiguration"] = Field(description="This kind.")
+    metadata: ClusterWideMetadata = Field(description="Its names.")
     spec: ClusterSpec = Field(description="The settings.")

@@ -111,7 +111,7 @@ class VirtualLoadBalancerSpec(Spec):
 class VirtualLoadBalancer(Document):
     """A stable virtual address and name for the instances of the Workload of the same name."""
 
-    kind: Literal["VirtualLoadBalancer"]
+    kind: Literal["VirtualLoadBalancer"] = Field(description="This kind.")
     spec: VirtualLoadBalancerSpec = Field(description="What the virtual address offers.")
 
 
@@ -146,7 +146,7 @@ class JobSpec(Spec):
 class JobDefinition(Document):
     """When and how often the Workload of the same name, of type Job, runs."""
 
-    kind: Literal["JobDefinition"]
+    kind: Literal["JobDefinition"] = Field(description="This kind.")
     spec: JobSpec = Field(description="When and how often.")
 
 
@@ -172,7 +172,7 @@ class BuildSpec(Spec):
 class BuildDefinition(Document):
     """How the image of the Workload of the same name is built from its git source."""
 
-    kind: Literal["BuildDefinition"]
+    kind: Literal["BuildDefinition"] = Field(description="This kind.")
     spec: BuildSpec = Field(description="How the image is made.")
 
 
@@ -220,20 +220,20 @@ class Namespace(Document):
     A namespace that is only named by objects has the defaults.
     """
 
-    kind: Literal["Namespace"]
-    metadata: NamespaceMetadata
+    kind: Literal["Namespace"] = Field(description="This kind.")
+    metadata: NamespaceMetadata = Field(description="Its names.")
     spec: NamespaceSpec = Field(default=NamespaceSpec(), description="What its objects may do.")
 
 
 class Config(Document):
     """Files for the workloads of a namespace; a change rolls the workloads that use it."""
 
-    kind: Literal["Config"]
+    kind: Literal["Config"] = Field(description="This kind.")
     data: dict[FileName, FileContent] = Field(default={}, description="Content by file name.")
 
 
 class Secret(Document):
     """Values that never reach a unit, plan, bundle, log or error. Offline only their keys count."""
 
-    kind: Literal["Secret"]
+    kind: Literal["Secret"] = Field(description="This kind.")
     data: dict[FileName, FileContent] = Field(default={}, description="Value by key.", repr=False)

@@ -176,5 +176,5 @@ class WorkloadSpec(Spec):
 class Workload(Document):
     """Something to run: its container, where it may run, and what it needs."""
 
-    kind: Literal["Workload"]
+    kind: Literal["Workload"] = Field(description="This kind.")
     spec: WorkloadSpec = Field(description="What runs, how often, where and how.")
