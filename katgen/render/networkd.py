@@ -22,6 +22,14 @@ PRIVATE_KEY = "/var/lib/kat/wireguard/private.key"
 """Made by the node itself; mode 0640, group systemd-network."""
 UPLINK = "kat-uplink"
 """Alternative name of the underlay's link, for a node that has not reported the link's own name."""
+SYSCTL = "/etc/sysctl.d/50-kat.conf"
+_SYSCTL = """\
+# Instances reach other nodes and the outside through this one.
+net.ipv4.ip_forward = 1
+# And each other: do not tell them a shorter way. The first line only lets the second one count.
+net.ipv4.conf.all.send_redirects = 0
+-net.ipv4.conf.kat-br0.send_redirects = 0
+"""
 _KEEPALIVE_S = 25
 _HEADER = "# Managed by KAT; an edit is reported as drift.\n"
 _QUIET = (
@@ -45,15 +53,15 @@ def own(view: NodeView) -> tuple[Artifact, ...]:
 
 def shared(view: ClusterView) -> tuple[Artifact, ...]:
     """Return the files that all nodes have alike: the overlay's devices, and forwarding."""
+    return (*_overlay_devices(view), _file("50-kat-port.network", _instance_port()), _forwarding())
+
+
+def _overlay_devices(view: ClusterView) -> tuple[Artifact, ...]:
     if _overlay_link(view) == "kat0":
-        return (_file("50-kat0.netdev", _tunnel(view), secret=True), _forwarding())
+        return (_file("50-kat0.netdev", _tunnel(view), secret=True),)
     pair = section("NetDev", Name="kat-dns0", Kind="veth") + section("Peer", Name="kat-dns1")
     port = section("Match", Name="kat-dns1") + section("Network", ("Bridge", "kat-br0"), *_QUIET)
-    return (
-        _file("50-kat-dns0.netdev", pair),
-        _file("50-kat-dns1.network", port),
-        _forwarding(),
-    )
+    return (_file("50-kat-dns0.netdev", pair), _file("50-kat-dns1.network", port))
 
 
 def peer(view: PeerView) -> tuple[Artifact, ...]:
@@ -178,14 +186,25 @@ def _peer_file(view: PeerView, text: str, *, secret: bool) -> Artifact:
     return _artifact(where, text, Activation.PEER, secret=secret)
 
 
-def _forwarding() -> Artifact:
-    return artifact(
-        "/etc/sysctl.d/50-kat.conf",
-        f"{_HEADER}# Instances reach other nodes and the outside through this one.\n"
-        "net.ipv4.ip_forward = 1\n",
-        activation=Activation.SYSCTL,
-        pair_key="/etc/sysctl.d/50-kat.conf",
+def _instance_port() -> str:
+    """Return the settings of the node's end of every instance's link, which Podman makes.
+
+    With bridge-nf-call-iptables an instance that calls itself by its virtual address is answered
+    by the bridge and not by the router: the frame goes out where it came in.
+    """
+    return "".join(
+        (
+            section("Match", Name=f"kat-{'[0-9a-f]' * 8}", Kind="veth"),
+            section("Link", RequiredForOnline="no"),
+            section("Network", ("Bridge", "kat-br0"), *_QUIET),
+            section("Bridge", HairPin="yes"),
+        )
     )
+
+
+def _forwarding() -> Artifact:
+    text = _HEADER + _SYSCTL
+    return artifact(SYSCTL, text, activation=Activation.SYSCTL, pair_key=SYSCTL)
 
 
 def _file(name: str, text: str, *, secret: bool = False) -> Artifact:
