@@ -45,12 +45,6 @@ def _inputs(folder: Path, kind: str) -> tuple[str, ...]:
     return (str(folder / kind), *((str(nodes),) if nodes.exists() else ()))
 
 
-def example_cases() -> list[Case]:
-    """Return every example that is a folder."""
-    folders = sorted(path for path in EXAMPLES.iterdir() if path.is_dir())
-    return [Case(folder.name, (str(folder),)) for folder in folders]
-
-
 def made(case: Case) -> Plan:
     """Return the case's plan."""
     loaded = load(Named(case.spec))

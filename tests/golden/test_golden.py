@@ -5,13 +5,14 @@ folder. `want/<node>.files` lists what a file's bytes do not say.
 """
 
 import shutil
+from pathlib import Path
 
 import pytest
 
 from tests.golden.case import (
+    EXAMPLES,
     Case,
     contents,
-    example_cases,
     golden_cases,
     rendered,
     tree_of,
@@ -21,7 +22,6 @@ from tests.golden.case import (
 from tests.oracles.oracle import Oracle
 
 CASES = golden_cases()
-EVERY = [*CASES, *example_cases()]
 
 
 def name_of(case: Case) -> str:
@@ -46,7 +46,7 @@ def test_every_node_gets_exactly_these_files(case: Case, *, blesses: bool) -> No
         assert got[name].decode() == content.decode(), name
 
 
-@pytest.mark.parametrize("case", EVERY, ids=name_of)
+@pytest.mark.parametrize("case", CASES, ids=name_of)
 def test_the_real_tools_take_every_file(case: Case, oracle: Oracle) -> None:
     complaints = [
         f"{node}: {complaint}"
@@ -54,3 +54,8 @@ def test_the_real_tools_take_every_file(case: Case, oracle: Oracle) -> None:
         for complaint in oracle.check_tree(contents(files))
     ]
     assert complaints == []
+
+
+def test_every_example_is_a_case() -> None:
+    read = {str(Path(path).resolve()) for case in CASES for path in (*case.spec, *case.parent)}
+    assert {str(path) for path in EXAMPLES.iterdir() if path.is_dir()} <= read
