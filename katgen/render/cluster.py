@@ -145,23 +145,25 @@ class _Draft:
         """Render one node; `kept` are instances whose files are known already."""
         placed = self.placed[name]
         view = node_view(self.plan, self.cluster, name, placed)
-        instances = {}
-        for instance in placed:
-            key = own.instance_key(instance)
-            known = kept.get(key)
-            template = self.templates[instance.of.key]
-            instances[key] = own.instance_files(instance, template) if known is None else known
+        rendered = (self._instance(instance, kept) for instance in placed)
+        instances = {files.instance.instance: files for files in rendered}
         files = tuple(map(entry, own.node_artifacts(view)))
         uses = (self._uses(name, placed), self.excludes[name])
         return own.NodeFiles(instances, files, own.manifest(name, files, instances, uses))
+
+    def _instance(
+        self, instance: PlacedInstance, kept: Mapping[InstanceKey, own.InstanceFiles]
+    ) -> own.InstanceFiles:
+        known = kept.get(own.instance_key(instance)) if kept else None
+        return known or own.instance_files(instance, self.templates[instance.of.key])
 
     def _uses(self, name: NodeName, placed: tuple[PlacedInstance, ...]) -> tuple[str, ...]:
         peers = shared.peer_set(self.plan.inventory.nodes[name], self.cluster)
         always = ["base", "nodes", shared.OPEN, peers]
         if self.has_ingress:
             always.append("ingress")
-        workloads = {i.of.key: i.of for i in placed}
-        return (*always, *shared.used_by(workloads.values()))
+        used = {one for i in placed for one in self.templates[i.of.key].uses}
+        return (*always, *sorted(used))
 
 
 def _own_peer_files(

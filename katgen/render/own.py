@@ -3,26 +3,33 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from katgen import names
 from katgen.bundle import Artifact, Entry, InstanceEntry, Manifest, Probe, SecretSlot
 from katgen.model import probe as model
 from katgen.names import InstanceKey, NodeName
 from katgen.render import networkd, nft, podmannet, tmpfiles
 from katgen.render.quadlet import UnitTemplate, unit_template
+from katgen.render.shared import used_by
 from katgen.render.view import ClusterView, NodeView, PlacedInstance, PlannedWorkload
 
 
 @dataclass(frozen=True, slots=True)
 class WorkloadTemplate:
-    """What all instances of a workload's revision have in common, worked out once."""
+    """What all instances of a workload's revision have in common, worked out once.
+
+    `uses` are the shared sets that a node needs because of the workload.
+    """
 
     unit: UnitTemplate
     probes: tuple[Probe, ...]
     drain_seconds: int
+    uses: tuple[str, ...]
+    has_secrets: bool
 
 
-@dataclass(frozen=True, slots=True)
-class InstanceFiles:
+class InstanceFiles(msgspec.Struct, frozen=True, gc=False):
     """One instance, rendered and digested, its contents dropped."""
 
     entries: tuple[Entry, ...]
@@ -45,10 +52,13 @@ def workload_template(workload: PlannedWorkload, cluster: ClusterView) -> Worklo
     balancer = workload.objects.load_balancer
     readiness = container.readiness or (balancer.spec.health_check if balancer else None)
     probes = (_probe("readiness", readiness), _probe("liveness", container.liveness))
+    by_reference = any(variable.value_from for variable in container.env)
     return WorkloadTemplate(
         unit_template(workload, cluster),
         tuple(p for p in probes if p is not None),
         container.drain_seconds,
+        used_by(workload),
+        has_secrets=by_reference or bool(workload.secret_keys),
     )
 
 
@@ -86,12 +96,17 @@ def instance_artifacts(
 
 def instance_files(instance: PlacedInstance, template: WorkloadTemplate) -> InstanceFiles:
     """Render one instance and keep its digests."""
-    entries = template.unit.entries(instance.placement)
-    address = instance.placement.address
+    placement = instance.placement
+    entries = template.unit.entries(placement)
     summary = InstanceEntry(
-        instance_key(instance), entries[0].unit, address, template.probes, template.drain_seconds
+        names.instance(instance.of.key, placement.ordinal, placement.incarnation),
+        entries[0].unit,
+        placement.address,
+        template.probes,
+        template.drain_seconds,
     )
-    return InstanceFiles(entries, summary, template.unit.secret_slots(instance.placement))
+    slots = template.unit.secret_slots(placement) if template.has_secrets else ()
+    return InstanceFiles(entries, summary, slots)
 
 
 def node_artifacts(view: NodeView) -> tuple[Artifact, ...]:

@@ -94,20 +94,13 @@ def mounted_configs(key: WorkloadKey, objects: WorkloadObjects) -> tuple[Workloa
     return tuple(sorted({names.key(namespace, v.config.name) for v in volumes if v.config}))
 
 
-def used_by(workloads: Iterable[PlannedWorkload]) -> tuple[str, ...]:
-    """Return the names of the sets that a node needs because of these workloads."""
-    used: set[str] = set()
-    for workload in workloads:
-        used.update(_used_by_one(workload))
-    return tuple(sorted(used))
-
-
-def _used_by_one(workload: PlannedWorkload) -> Iterable[str]:
+def used_by(workload: PlannedWorkload) -> tuple[str, ...]:
+    """Return the names of the sets that a node needs because of a workload."""
     namespace, _ = names.split_key(workload.key)
-    yield f"group/{namespace}"
+    used = [f"group/{namespace}"]
     if workload.isolated:
-        yield f"isolated/{namespace}"
-    for key in mounted_configs(workload.key, workload.objects):
-        yield f"config/{key}"
+        used.append(f"isolated/{namespace}")
+    used += (f"config/{key}" for key in mounted_configs(workload.key, workload.objects))
     if workload.objects.workload.spec.source.git is not None:
-        yield f"build/{workload.key}"
+        used.append(f"build/{workload.key}")
+    return tuple(used)

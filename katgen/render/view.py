@@ -7,6 +7,8 @@ change its bytes.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from katgen.model.cluster import ClusterSpec
 from katgen.model.specs import WorkloadObjects
 from katgen.names import NodeName, WorkloadKey
@@ -41,8 +43,7 @@ class PlannedWorkload:
     secret_keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class PlacedInstance:
+class PlacedInstance(msgspec.Struct, frozen=True, gc=False):
     """One instance and the workload that it belongs to."""
 
     of: PlannedWorkload
