@@ -1,5 +1,7 @@
 """The [Container] section of an instance, without its volumes."""
 
+import hashlib
+import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -17,16 +19,23 @@ PULL: Final = {"Always": "newer", "IfNotPresent": "missing", "Never": "never"}
 """`newer` and not `always`: an image that is there starts without its registry (fail static)."""
 GPU_DEVICES: Final = {"nvidia": "nvidia.com/gpu", "amd": "amd.com/gpu", "intel": "intel.com/gpu"}
 """Kinds of the vendors' CDI files."""
+SHOWN: Final = 64
+"""Characters of a commit, tag or branch in an image's tag, which has at most 128."""
 _DROPPED: Final = ("NET_ADMIN", "NET_RAW")
 """With these a container could take another's address."""
 
 
 def built_image(workload: PlannedWorkload, git: Git) -> str:
-    """Return the name of the image that a build unit makes: by commit, never `latest`."""
+    """Return the name of the image that a build unit makes.
+
+    By commit, and by whatever else decides what is built, so that another build is another image.
+    """
     build = workload.objects.build
     registry = build.spec.registry if build else None
-    reference = git.commit or (git.tag or git.branch or "").replace("/", "-").lower()
-    return f"{registry or 'localhost/kat'}/{workload.key}:{reference}"
+    inputs = [x.model_dump_json(exclude_defaults=True) for x in (git, build and build.spec) if x]
+    digest = hashlib.sha256("\n".join(inputs).encode()).hexdigest()[:8]
+    shown = git.commit or re.sub(r"[^A-Za-z0-9]+", "-", git.tag or git.branch or "").strip("-")
+    return f"{registry or 'localhost/kat'}/{workload.key}:{shown[:SHOWN]}-{digest}"
 
 
 def lines(

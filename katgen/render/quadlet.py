@@ -23,7 +23,6 @@ from katgen.render.mounts import Mounts, secret_slots
 from katgen.render.timer import timer
 from katgen.render.unitfile import Variables, check_line
 from katgen.render.view import ClusterView, PlannedWorkload
-from katgen.schedule.needs import needs_of
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -52,7 +51,8 @@ class _Tail:
 class UnitTemplate:
     """What the units of one workload's revision share, and how to fill in the rest.
 
-    `stem` and `instance` lack the instance's id at their ends.
+    `stem` and `instance` lack the instance's id at their ends. The second of `activations` is that
+    of an instance which is replaced stop-first.
     """
 
     workload: PlannedWorkload
@@ -61,7 +61,7 @@ class UnitTemplate:
     head: bytes
     head_hash: "_Hash"
     tail: _Tail
-    activation: Activation
+    activations: tuple[Activation, Activation]
     node_bits: int
 
     def artifacts(self, placement: Placement) -> tuple[Artifact, ...]:
@@ -71,7 +71,7 @@ class UnitTemplate:
             f"{QUADLET}/{stem}.container",
             self.head + tail,
             digest,
-            activation=self.activation,
+            activation=self.activations[placement.stop_first],
             unit=f"{stem}.service",
             pair_key=self.instance + placement.ordinal,
         )
@@ -83,7 +83,7 @@ class UnitTemplate:
         unit = Entry(
             f"{QUADLET}/{stem}.container",
             digest,
-            activation=self.activation,
+            activation=self.activations[placement.stop_first],
             unit=f"{stem}.service",
             pair_key=self.instance + placement.ordinal,
         )
@@ -140,7 +140,7 @@ def unit_template(workload: PlannedWorkload, cluster: ClusterView) -> UnitTempla
         head=head,
         head_hash=hashlib.sha256(head),
         tail=_tail_of(layout(own), slots),
-        activation=_activation(workload),
+        activations=_activations(workload),
         node_bits=cluster.spec.node_subnet_bits,
     )
 
@@ -197,9 +197,9 @@ def _gateway(address: str, host_bits: int) -> str:
     return f"{first >> 24}.{first >> 16 & 255}.{first >> 8 & 255}.{first & 255}"
 
 
-def _activation(workload: PlannedWorkload) -> Activation:
+def _activations(workload: PlannedWorkload) -> tuple[Activation, Activation]:
+    """Return those of a unit; a scheduled job's is started by its timer and nobody else."""
     job = workload.objects.job
     if job is not None and job.spec.schedule is not None:
-        return Activation.NONE
-    needs = needs_of(workload.key, workload.objects)
-    return Activation.STOP_FIRST if needs.stop_first or needs.gpu_count else Activation.START
+        return Activation.NONE, Activation.NONE
+    return Activation.START, Activation.STOP_FIRST
