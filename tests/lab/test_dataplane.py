@@ -1,78 +1,16 @@
-"""Packets through the rules that KAT renders, with and without bridge-nf-call-iptables."""
+"""Packets to services, the outside and host ports, by the rules that KAT renders."""
 
 from collections.abc import Iterator
 
 import pytest
 
-from katgen.render import networkd, nft
-from tests import cuts
-from tests.lab.fabric import PORT, Fabric, fabric
-
-CLUSTER = cuts.cluster()
-WEB_PORTS = {
-    "ports": [{"port": 80, "targetPort": PORT}, {"port": 53, "targetPort": PORT, "protocol": "UDP"}]
-}
-STICKY = {"ports": [{"port": 80, "targetPort": PORT}], "affinity": "ClientIP"}
-WEB = cuts.balanced(
-    cuts.workload(
-        "shop/web",
-        {"0": ("a", "10.100.1.10"), "1": ("a", "10.100.1.11"), "2": ("b", "10.100.2.10")},
-    ),
-    "10.101.0.5",
-    WEB_PORTS,
-)
-CLIENT = cuts.workload("shop/client", {"0": ("a", "10.100.1.12")})
-EDGE = cuts.workload(
-    "shop/edge",
-    {"0": ("a", "10.100.1.13")},
-    container={"ports": [{"containerPort": PORT, "hostPort": 8088}]},
-)
-WIDE = cuts.workload("shop/wide", {"0": ("a", "10.100.1.14"), "1": ("b", "10.100.2.14")})
-CACHE = cuts.balanced(
-    cuts.workload("shop/cache", {"0": ("a", "10.100.1.15"), "1": ("b", "10.100.2.15")}),
-    "10.101.0.7",
-    STICKY,
-)
-DB = cuts.balanced(
-    cuts.workload("vault/db", {"0": ("a", "10.100.1.20"), "1": ("b", "10.100.2.20")}),
-    "10.101.0.6",
-    {"ports": [{"port": 80, "targetPort": PORT}]},
-)
-GATE = cuts.workload(
-    "vault/gate",
-    {"0": ("a", "10.100.1.21")},
-    container={"ports": [{"containerPort": PORT, "hostPort": 8089}]},
-)
-ALL = (WEB, CLIENT, EDGE, WIDE, CACHE, DB, GATE)
-STRANGER = "10.100.1.99"
-"""Plugged into node a's bridge, and unknown to the plan."""
-
-
-def files(node: str, *, vault_is_isolated: bool = True) -> dict[str, str]:
-    """Return a node's files of the data plane."""
-    return cuts.texts(
-        (
-            *networkd.shared(CLUSTER),
-            *nft.node(cuts.node_view(CLUSTER, node, ALL)),
-            *nft.cluster(CLUSTER),
-            *nft.services(cuts.namespace_view(CLUSTER, "shop", ALL)),
-            *nft.services(cuts.namespace_view(CLUSTER, "vault", ALL, isolated=vault_is_isolated)),
-        )
-    )
+from tests.lab.cast import CLIENT, files, staged
+from tests.lab.fabric import PORT, Fabric
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["routed", "bridge-nf-call"])
 def net(request: pytest.FixtureRequest) -> Iterator[Fabric]:
-    with fabric(("a", "b"), bridge_calls=request.param) as made:
-        for of in ALL:
-            for placement in of.plan.placements:
-                name = f"{of.key.partition('/')[2]}-{placement.ordinal}"
-                mtu = 1500 if of is WIDE else 1420
-                made.instance(placement.node, placement.address, serve=name, mtu=mtu)
-        made.instance("a", STRANGER)
-        made.serve("outside", "outside")
-        for node in ("a", "b"):
-            made.load(node, files(node))
+    with staged(bridge_calls=request.param) as made:
         yield made
 
 
@@ -86,19 +24,19 @@ def fresh(net: Fabric) -> Iterator[Fabric]:
 @pytest.mark.parametrize("protocol", ["tcp", "udp"])
 def test_a_service_is_answered_by_all_of_its_instances(net: Fabric, protocol: str) -> None:
     port = 80 if protocol == "tcp" else 53
-    answered = net.names("10.100.1.12", protocol, "10.101.0.5", port, 60)
+    answered = net.names(CLIENT, protocol, "10.101.0.5", port, 60)
     assert sorted(answered) == ["web-0", "web-1", "web-2"]
     assert min(answered.values()) > 5
 
 
 @pytest.mark.parametrize("to", ["10.100.1.10", "10.100.2.10"], ids=["same-node", "other-node"])
 def test_an_instance_is_seen_with_its_own_address(net: Fabric, to: str) -> None:
-    assert net.call("10.100.1.12", "tcp", to, PORT)[0].split()[1] == "10.100.1.12"
+    assert net.call(CLIENT, "tcp", to, PORT)[0].split()[1] == CLIENT
 
 
 def test_a_client_of_a_service_is_seen_with_its_own_address(net: Fabric) -> None:
-    answers = net.call("10.100.1.12", "tcp", "10.101.0.5", 80, count=20)
-    assert {answer.split()[1] for answer in answers} == {"10.100.1.12"}
+    answers = net.call(CLIENT, "tcp", "10.101.0.5", 80, count=20)
+    assert {answer.split()[1] for answer in answers} == {CLIENT}
 
 
 def test_a_node_calls_a_service_with_its_overlay_address(net: Fabric) -> None:
@@ -116,13 +54,13 @@ def test_an_instance_reaches_itself_through_its_service(net: Fabric, protocol: s
 
 
 def test_the_outside_sees_the_nodes_address(net: Fabric) -> None:
-    assert net.call("10.100.1.12", "tcp", "192.0.2.99", PORT)[0].split()[:2] == [
+    assert net.call(CLIENT, "tcp", "192.0.2.99", PORT)[0].split()[:2] == [
         "outside",
         "192.0.2.1",
     ]
 
 
-@pytest.mark.parametrize("where", ["10.100.1.12", "a"], ids=["instance", "node"])
+@pytest.mark.parametrize("where", [CLIENT, "a"], ids=["instance", "node"])
 @pytest.mark.parametrize(
     ("to", "port"), [("10.101.0.5", 81), ("10.101.0.77", 80)], ids=["port", "address"]
 )
@@ -133,8 +71,8 @@ def test_what_no_service_offers_is_refused_at_once(
 
 
 def test_a_node_sends_no_redirect_to_an_instance(net: Fabric) -> None:
-    net.call("10.100.1.12", "tcp", "10.101.0.5", 80, count=10)
-    shown = net.run("10.100.1.12", ["ip", "route", "get", "10.101.0.5"]).stdout
+    net.call(CLIENT, "tcp", "10.101.0.5", 80, count=10)
+    shown = net.run(CLIENT, ["ip", "route", "get", "10.101.0.5"]).stdout
     assert "via 10.100.1.1 " in shown
     assert "redirected" not in shown
 
@@ -155,17 +93,17 @@ def test_one_not_ready_of_three_leaves_the_others_an_even_share(fresh: Fabric) -
         "delete element inet kat endpoints { 10.101.0.5 . 0x4b000001 };"
         "add element inet kat endpoints { 10.101.0.5 . 0x4b000001 : 10.100.2.10 }",
     )
-    answered = fresh.names("10.100.1.12", "tcp", "10.101.0.5", 80, 60)
+    answered = fresh.names(CLIENT, "tcp", "10.101.0.5", 80, 60)
     assert sorted(answered) == ["web-0", "web-2"]
     assert min(answered.values()) > 12
 
 
 def test_a_service_with_nothing_ready_is_refused(fresh: Fabric) -> None:
     fresh.nft("a", "delete element inet kat services { 10.101.0.5 }")
-    assert fresh.call("10.100.1.12", "tcp", "10.101.0.5", 80) == ["ConnectionRefusedError"]
+    assert fresh.call(CLIENT, "tcp", "10.101.0.5", 80) == ["ConnectionRefusedError"]
 
 
-@pytest.mark.parametrize("client", ["10.100.1.12", "10.100.1.13", "a"])
+@pytest.mark.parametrize("client", [CLIENT, "10.100.1.13", "a"])
 def test_a_client_keeps_its_instance_over_a_reload(net: Fabric, client: str) -> None:
     before = net.names(client, "tcp", "10.101.0.7", 80, 12)
     net.load("a", files("a"))
@@ -179,12 +117,12 @@ def test_clients_with_affinity_spread_over_the_instances(net: Fabric) -> None:
     seen: set[str] = set()
     while len(seen) < 2:
         net.nft("a", "flush map inet kat_state pins")
-        seen |= set(net.names("10.100.1.12", "tcp", "10.101.0.7", 80, 1))
+        seen |= set(net.names(CLIENT, "tcp", "10.101.0.7", 80, 1))
     assert seen == {"cache-0", "cache-1"}
 
 
 def test_a_client_whose_instance_is_gone_is_pinned_to_another(fresh: Fabric) -> None:
-    (pinned,) = fresh.names("10.100.1.12", "tcp", "10.101.0.7", 80, 3)
+    (pinned,) = fresh.names(CLIENT, "tcp", "10.101.0.7", 80, 3)
     gone, other = ("0x4b800000", "cache-1") if pinned == "cache-0" else ("0x4b800001", "cache-0")
     left = "10.100.2.15" if other == "cache-1" else "10.100.1.15"
     fresh.nft(
@@ -192,7 +130,7 @@ def test_a_client_whose_instance_is_gone_is_pinned_to_another(fresh: Fabric) -> 
         f"delete element inet kat endpoints {{ 10.101.0.7 . {gone} }};"
         f"add element inet kat endpoints {{ 10.101.0.7 . {gone} : {left} }}",
     )
-    assert fresh.names("10.100.1.12", "tcp", "10.101.0.7", 80, 6) == {other: 6}
+    assert fresh.names(CLIENT, "tcp", "10.101.0.7", 80, 6) == {other: 6}
 
 
 def test_a_pin_to_a_slot_that_is_no_more_is_made_anew(fresh: Fabric) -> None:
@@ -201,12 +139,12 @@ def test_a_pin_to_a_slot_that_is_no_more_is_made_anew(fresh: Fabric) -> None:
         "flush map inet kat_state pins;"
         "add element inet kat_state pins { 10.100.1.12 . 10.101.0.7 : 0x4b800009 }",
     )
-    assert len(fresh.names("10.100.1.12", "tcp", "10.101.0.7", 80, 12)) == 1
+    assert len(fresh.names(CLIENT, "tcp", "10.101.0.7", 80, 12)) == 1
 
 
 def test_services_without_affinity_leave_no_pin(net: Fabric) -> None:
     net.nft("a", "flush map inet kat_state pins")
-    net.call("10.100.1.12", "tcp", "10.101.0.5", 80, count=5)
+    net.call(CLIENT, "tcp", "10.101.0.5", 80, count=5)
     assert "10.101.0.5" not in net.nft("a", "list", "map", "inet", "kat_state", "pins")
 
 
@@ -214,53 +152,11 @@ def test_a_host_port_answers_on_the_nodes_own_address_and_shows_the_client(net: 
     assert net.call("outside", "tcp", "192.0.2.1", 8088)[0].split()[:2] == ["edge-0", "192.0.2.99"]
 
 
-@pytest.mark.parametrize("where", ["a", "b", "10.100.1.12", "10.100.1.13", "10.100.2.10"])
+@pytest.mark.parametrize("where", ["a", "b", CLIENT, "10.100.1.13", "10.100.2.10"])
 def test_a_host_port_answers_nodes_and_instances_too(net: Fabric, where: str) -> None:
     assert net.call(where, "tcp", "192.0.2.1", 8088)[0].split()[0] == "edge-0"
 
 
-@pytest.mark.parametrize("to", ["10.100.1.1", "10.101.0.5", "10.100.1.12"])
+@pytest.mark.parametrize("to", ["10.100.1.1", "10.101.0.5", CLIENT])
 def test_a_host_port_is_no_port_of_cluster_addresses(net: Fabric, to: str) -> None:
-    assert net.call("10.100.1.12", "tcp", to, 8088) == ["ConnectionRefusedError"]
-
-
-@pytest.mark.parametrize("where", ["10.100.1.21", "10.100.2.20"], ids=["same-node", "other-node"])
-@pytest.mark.parametrize(("to", "port"), [("10.100.1.20", PORT), ("10.101.0.6", 80)])
-def test_an_isolated_namespace_is_open_to_itself(
-    net: Fabric, where: str, to: str, port: int
-) -> None:
-    assert net.call(where, "tcp", to, port)[0].split()[0] in {"db-0", "db-1"}
-
-
-@pytest.mark.parametrize("where", ["a", "b"])
-@pytest.mark.parametrize("to", ["10.100.1.20", "10.100.2.20"])
-def test_an_isolated_namespace_is_open_to_nodes(net: Fabric, where: str, to: str) -> None:
-    assert net.call(where, "tcp", to, PORT)[0].split()[0] in {"db-0", "db-1"}
-
-
-@pytest.mark.parametrize("where", ["10.100.1.12", "10.100.2.10"], ids=["same-node", "other-node"])
-@pytest.mark.parametrize(
-    ("to", "port"), [("10.100.1.20", PORT), ("10.100.2.20", PORT), ("10.101.0.6", 80)]
-)
-def test_an_isolated_namespace_is_closed_to_other_instances(
-    net: Fabric, where: str, to: str, port: int
-) -> None:
-    assert net.call(where, "tcp", to, port) == ["OSError"]  # no route to host, at once
-
-
-def test_an_isolated_namespace_is_closed_to_the_outside_but_for_its_host_ports(net: Fabric) -> None:
-    net.run("outside", ["ip", "route", "replace", "10.100.0.0/16", "via", "192.0.2.1"])
-    assert net.call("outside", "tcp", "10.100.1.20", PORT) == ["OSError"]
-    assert net.call("outside", "tcp", "192.0.2.1", 8089)[0].split()[0] == "gate-0"
-
-
-def test_an_isolated_namespace_may_call_others(net: Fabric) -> None:
-    assert net.call("10.100.1.20", "tcp", "10.100.1.10", PORT)[0].split()[0] == "web-0"
-    assert net.call("10.100.1.20", "tcp", "10.101.0.5", 80)[0].split()[0].startswith("web-")
-
-
-def test_a_namespace_opens_and_closes_with_a_reload(fresh: Fabric) -> None:
-    fresh.load("a", files("a", vault_is_isolated=False))
-    assert fresh.call("10.100.1.12", "tcp", "10.100.1.20", PORT)[0].split()[0] == "db-0"
-    fresh.load("a", files("a"))
-    assert fresh.call("10.100.1.12", "tcp", "10.100.1.20", PORT) == ["OSError"]
+    assert net.call(CLIENT, "tcp", to, 8088) == ["ConnectionRefusedError"]
