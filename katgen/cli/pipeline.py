@@ -7,11 +7,12 @@ import msgspec
 from katgen import check, plan
 from katgen.cli import inputs
 from katgen.cli.options import Named
+from katgen.cli.output import counted
 from katgen.cli.reading import checked
 from katgen.errors import Problem, RefusedError, Source, SpecError
 from katgen.inventory import inventory
 from katgen.model.specs import Specs
-from katgen.names import split_key
+from katgen.names import WorkloadKey
 from katgen.planned import Inventory, Plan, WorkloadPlan
 from katgen.validate.objects import DEFAULT_CLUSTER
 from katgen.wire import plan_from_json
@@ -84,12 +85,13 @@ def unplaced(made: Plan) -> list[Problem]:
     return [_lacking(key, one) for key, one in made.workloads.items() if one.unplaced]
 
 
-def _lacking(key: str, one: WorkloadPlan) -> Problem:
+def _lacking(key: WorkloadKey, one: WorkloadPlan) -> Problem:
     lacking = len(one.unplaced)
     wanted = lacking + len(one.placements)
+    has = "has" if lacking == 1 else "have"
     reasons = "; ".join(
-        f"{refusal.count}x {refusal.reason}" for refusal in one.unplaced[0].refusals
+        f"{refusal.reason} ({counted(refusal.count, 'node')})"
+        for refusal in one.unplaced[0].refusals
     )
-    what = f"{lacking} of {wanted} instances have no node: {reasons or 'there is no node'}"
-    name = split_key(key)[1]  # type: ignore[arg-type]
-    return Problem(Source(path=key), what, f"katcall explain --offline … {name} says more")
+    what = f"{lacking} of {wanted} instances {has} no node: {reasons or 'there is no node'}"
+    return Problem(Source(path=key), what, f"katcall explain --offline {key} says more")
