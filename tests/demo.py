@@ -7,11 +7,12 @@
 There is no registry in the demo: a static busybox stands in for the image of the web server.
 """
 
+import contextlib
+import json
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from tests.environment import CACHE, REPOSITORY, missing
@@ -27,7 +28,7 @@ BIN = Path(sys.executable).parent
 SPEC = "examples/shop"
 OUT = CACHE / "demo"
 NODE = "a"
-WEB = "kat.shop.web."
+WEB = "shop/web/"
 PAGE = "the shop is open"
 
 
@@ -39,7 +40,7 @@ def main() -> int:
         return 2
     if not render() or not judge():
         return 1
-    run_one(OUT / NODE)
+    run_one(NODE)
     return 0
 
 
@@ -70,20 +71,29 @@ def judge() -> bool:
     return not complaints
 
 
-def run_one(folder: Path) -> None:
+def run_one(name: str) -> None:
     """Boot a host, install a node's files, start one web instance, ask it for its page."""
-    unit = next(p for p in sorted(folder.rglob(f"{WEB}*.container")))
-    service, lines = f"{unit.stem}.service", unit.read_text(encoding="utf-8").splitlines()
-    settings = dict(line.split("=", 1) for line in lines if "=" in line)
-    with host(NODE) as node:
-        with step(f"a host boots and gets node {NODE}'s files"):
-            say(f"{install(node, folder)} files installed")
-            stand_in(node, settings["Image"])
-        with step(f"systemctl start {service}"):
-            node.run(["systemctl", "start", service])
-        show(node, ["systemctl", "status", "--no-pager", "--lines=0", service])
+    manifest = json.loads((OUT / f"{name}.manifest.json").read_bytes())
+    web = next(i for i in manifest["instances"] if i["instance"].startswith(WEB))
+    with contextlib.ExitStack() as until_done:
+        with step(f"a host boots and gets node {name}'s files"):
+            node = until_done.enter_context(host(name))
+            say(f"{install(node, OUT / name)} files installed")
+            stand_in(node, image_of(web["unit"]))
+        with step(f"systemctl start {web['unit']}"):
+            node.run(["systemctl", "start", web["unit"]])
+        show(node, ["systemctl", "list-units", "--no-pager", "--plain", "--no-legend", "kat*"])
         show(node, ["podman", "ps", "--format", "{{.Names}}  {{.Image}}  {{.Status}}"])
-        show(node, ["curl", "-sS", "--max-time", "5", f"http://{settings['IP']}:8080/"])
+        # systemd calls a container started before its server listens.
+        retry = ["--retry", "9", "--retry-connrefused", "--retry-delay", "1"]
+        show(node, ["curl", "-sS", *retry, f"http://{web['address']}:8080/"])
+
+
+def image_of(unit: str) -> str:
+    """Return the image that an instance's file names."""
+    path = next(OUT.glob(f"*/etc/containers/systemd/kat/{unit.removesuffix('.service')}.container"))
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return next(line.removeprefix("Image=") for line in lines if line.startswith("Image="))
 
 
 def stand_in(node: Node, image: str) -> None:
@@ -104,7 +114,7 @@ def nodes() -> list[Path]:
     return sorted(path for path in OUT.iterdir() if path.is_dir())
 
 
-@contextmanager
+@contextlib.contextmanager
 def step(title: str) -> Iterator[None]:
     """Print a title, and how long the step took."""
     say(f"\n== {title}")
