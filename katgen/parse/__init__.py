@@ -14,7 +14,7 @@ from typing import Final
 from katgen.errors import Problem, Source
 from katgen.parse.compose import Composer, Place, TooMuchError, Value
 from katgen.parse.decode import chunks, decode
-from katgen.parse.path import Path, shown
+from katgen.parse.path import Path, Step, shown
 from katgen.parse.quick import values
 
 __all__ = ["DOCUMENTS_MAX", "Document", "Parsed", "Value", "parse"]
@@ -53,13 +53,21 @@ class Document:
 
     def has(self, path: Path) -> bool:
         """Whether something stands at `path`, even if it was refused."""
+        return self._place(path) is not None
+
+    def keys(self, path: Path) -> frozenset[Step]:
+        """Return what stands inside the value at `path`, even if it was refused."""
+        place = self._place(path)
+        return frozenset(place.inside) if place else frozenset()
+
+    def _place(self, path: Path) -> Place | None:
         place = _places(self.chunk)[self.number]
         for step in path:
             found = place.inside.get(step)
             if found is None:
-                return False
+                return None
             place = found[1]
-        return True
+        return place
 
 
 @lru_cache(maxsize=4)

@@ -53,12 +53,20 @@ _TOLD: Final = {
         "a value is missing here",
         "write it, in quotes if it begins with one of , ] }",
     ),
-    "could not find expected ':'": ("the line is no key with a value", "write `key: value`"),
+    "could not find expected ':'": ("the line is no key and value", "write `key: value`"),
     "found a tab character where an indentation space is expected": (
         "a tab cannot indent YAML",
         "use spaces",
     ),
 }
+_PLACED_AT_START: Final = frozenset(
+    {
+        "the '{' is not closed",
+        "the '[' is not closed",
+        "the quote is not closed",
+        "the line is no key and value",
+    }
+)
 _ODD_CHARACTER = "found character that cannot start any token"
 
 
@@ -70,7 +78,7 @@ def mark_of(event: Event) -> Mark:
 def told(err: YAMLError, chunk: str) -> tuple[Mark, str, str]:
     """Return where the syntax breaks, what is wrong there, and what to do.
 
-    A bracket or quote that is never closed is placed where it opens.
+    What is never closed is placed where it opens.
     """
     if not isinstance(err, MarkedYAMLError):
         return _START, "this is not YAML", "write the file as text"
@@ -80,8 +88,7 @@ def told(err: YAMLError, chunk: str) -> tuple[Mark, str, str]:
     if problem not in _TOLD:
         return mark, f"broken YAML: {problem}", ""
     what, hint = _TOLD[problem]
-    opened = what.endswith("not closed")
-    return (err.context_mark or mark) if opened else mark, what, hint
+    return (err.context_mark or mark) if what in _PLACED_AT_START else mark, what, hint
 
 
 def _character(chunk: str, mark: Mark) -> str:

@@ -29,7 +29,7 @@ def permissions(objects: Objects) -> Iterator[Problem]:
 
 def _isolation(one: Written[Workload], allowed: NamespaceSpec) -> Iterator[Problem]:
     if one.object.spec.isolation == "host-root" and not allowed.allow_host_root:
-        yield _refused(one, ("spec", "isolation"), "host-root", "allowHostRoot: true")
+        yield _refused(one, ("spec", "isolation"), "host-root", "set the Namespace's allowHostRoot")
 
 
 def _host_paths(one: Written[Workload], allowed: NamespaceSpec) -> Iterator[Problem]:
@@ -37,14 +37,21 @@ def _host_paths(one: Written[Workload], allowed: NamespaceSpec) -> Iterator[Prob
         mount = volume.host_mount
         if mount is not None and not is_below(mount.host_path, allowed.allowed_host_paths):
             path = ("spec", "volumes", index, "hostMount", "hostPath")
-            yield _refused(one, path, f"the host path {mount.host_path}", "it in allowedHostPaths")
+            yield _refused(
+                one,
+                path,
+                f"the host path {mount.host_path}",
+                "list it in the Namespace's allowedHostPaths",
+            )
 
 
 def _devices(one: Written[Workload], allowed: NamespaceSpec) -> Iterator[Problem]:
     for index, device in enumerate(one.object.spec.container.security_context.devices):
         if not is_below(device, allowed.allowed_devices):
             path = ("spec", "container", "securityContext", "devices", index)
-            yield _refused(one, path, f"the device {device}", "it in allowedDevices")
+            yield _refused(
+                one, path, f"the device {device}", "list it in the Namespace's allowedDevices"
+            )
 
 
 def _capabilities(one: Written[Workload], allowed: NamespaceSpec) -> Iterator[Problem]:
@@ -53,14 +60,19 @@ def _capabilities(one: Written[Workload], allowed: NamespaceSpec) -> Iterator[Pr
     for index, name in enumerate(added):
         if name.removeprefix("CAP_") not in known:
             path = ("spec", "container", "securityContext", "capabilities", "add", index)
-            yield _refused(one, path, f"the capability {name}", "it in allowedCapabilities")
+            yield _refused(
+                one,
+                path,
+                f"the capability {name}",
+                "list it in the Namespace's allowedCapabilities",
+            )
 
 
 def _refused(
-    one: Written[Workload], path: tuple[str | int, ...], what: str, addition: str
+    one: Written[Workload], path: tuple[str | int, ...], what: str, remedy: str
 ) -> Problem:
     namespace = one.object.metadata.namespace
-    hint = f"give the Namespace {addition}, or do without"
+    hint = f"{remedy}, or do without"
     return Problem(one.at(*path), f"Namespace {namespace!r} does not allow {what}", hint)
 
 

@@ -37,7 +37,7 @@ def _each_once(one: One) -> Iterator[Problem]:
 
 
 def _service_ports(one: One) -> Iterator[Problem]:
-    known = [port.port for port in one.object.spec.ports if port.protocol == "TCP"]
+    known = sorted({p.port for p in one.object.spec.ports if p.protocol == "TCP"})
     for index, ingress in enumerate(one.object.spec.ingress):
         if ingress.service_port not in known:
             at = one.at("spec", "ingress", index, "servicePort")

@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 from katgen.errors import Problem
 from katgen.model.base import Spec
 from katgen.model.shape import fields, object_at
+from katgen.model.wording import wording
 from katgen.parse import Document
 from katgen.parse.path import Step, quoted
 
@@ -37,15 +38,40 @@ def problems(document: Document, model: type[Spec], err: ValidationError) -> Ite
     """Return the problems of one document."""
     for error in err.errors(include_url=False):
         loc = error["loc"]
-        if loc in _ENVELOPE:
+        if loc in _ENVELOPE or _is_repeated(document, error, loc):
             continue
         if error["type"] == "missing":
-            if not document.has(loc):
-                yield Problem(document.at(loc), "is missing")
+            yield Problem(document.at(loc), "is missing", _wanted(model, loc))
         elif error["type"] == "extra_forbidden":
             yield _unknown(document, model, loc)
-        elif error["input"] is not None:  # None stands for what the parser has refused
+        else:
             yield _wrong(document, error, loc)
+
+
+def _is_repeated(document: Document, error: ErrorDetails, loc: Sequence[Step]) -> bool:
+    """Whether the complaint only follows from what the parser, or another one, has told."""
+    given = error["input"]
+    if error["type"] == "missing":
+        return document.has(loc)
+    if error["type"] == "too_short":  # pydantic counts only valid items
+        return isinstance(given, list | dict) and len(given) > 0
+    if isinstance(given, dict):
+        return bool(document.keys(loc) - given.keys())
+    return given is None  # the parser has refused it
+
+
+def _wanted(model: type[Spec], loc: Sequence[Step]) -> str:
+    """Return what to write for a field that is missing."""
+    holder = object_at(model, loc[:-1])
+    info = fields(holder).get(str(loc[-1])) if holder else None
+    words = wording(info.annotation, info.metadata) if info else ""
+    if words.startswith("`"):
+        return f"write {words.replace('`', '')}"
+    if words[:1].isdigit():
+        return f"give a number, {words}"
+    words = words.replace("object", "mapping")
+    article = "an" if words[:1].lower() in "aeio" else "a"
+    return f"give {article} {words}" if words else ""
 
 
 def nearest(word: str, known: Sequence[str]) -> str:
@@ -68,7 +94,7 @@ def described(value: object, *, secret: bool = False) -> str:
     """Return what a value is, for people; of a secret only its type."""
     match value:
         case bool():
-            return str(value).lower()
+            return "true or false" if secret else str(value).lower()
         case str():
             return "text" if secret else f"the text {quoted(value, _SHOWN)}"
         case int() | float():
@@ -113,6 +139,10 @@ def _is_scalar(value: object) -> bool:
 _Context = Mapping[str, object]
 
 
+def _odd_text(_context: _Context, got: str, _input: object) -> tuple[str, str]:
+    return f"a character cannot stand in {got}", "write it otherwise, or remove it"
+
+
 def _value_error(context: _Context, _got: str, _input: object) -> tuple[str, str]:
     what, _, hint = str(context["error"]).partition("; ")
     return what, hint
@@ -145,6 +175,7 @@ def _too_long(context: _Context, _got: str, value: object) -> tuple[str, str]:
 _TOLD: Final[Mapping[str, Callable[[_Context, str, object], tuple[str, str]]]] = {
     "value_error": _value_error,
     "literal_error": _choice,
+    "string_pattern_mismatch": _odd_text,
     "greater_than_equal": _too_small,
     "less_than_equal": _too_large,
     "too_short": _too_short,

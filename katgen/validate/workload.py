@@ -35,7 +35,9 @@ def _type(one: One) -> Iterator[Problem]:
         yield Problem(one.at("spec", "replicas"), f"a {spec.type} has no replicas", hint)
     if spec.type == "Job" and spec.restart_policy.condition == "Always":
         at = one.at("spec", "restartPolicy", "condition")
-        yield Problem(at, "a Job that is always started again never ends", "OnFailure or Never")
+        yield Problem(
+            at, "a Job that is always started again never ends", "choose OnFailure or Never"
+        )
 
 
 def _names(one: One) -> Iterator[Problem]:
