@@ -1,6 +1,5 @@
 """Two versions of Python, with two hash seeds, render the same bytes."""
 
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.environment import CACHE, REPOSITORY, refuse
+from tests.lab.process import finish
 from tests.oracles.cell import Cell, cell
 from tests.oracles.oracle import Oracle
 
@@ -27,10 +27,10 @@ def test_two_versions_of_python_render_the_same_bytes(oracle: Oracle, tmp_path: 
     if not OTHER.is_dir():
         refuse(f"what KAT needs for another Python in {OTHER} (make rootfs)")
     argv = [sys.executable, "-c", RENDER, str(REPOSITORY / "examples"), str(tmp_path), *EXAMPLES]
-    here = subprocess.run(argv, check=True, capture_output=True, env={"PYTHONHASHSEED": "1"})
+    here = finish(["env", "PYTHONHASHSEED=1", *argv]).checked(argv)
     with cell(oracle.enclosure, product()) as inside:
         there = render_in(inside)
-        if version(there) == version(here.stdout.decode()):
+        if version(there) == version(here.stdout):
             pytest.skip(f"this machine's Python is {version(there)} too")
         assert bytes_below(inside.enclosure.outside(f"{inside.root}/out")) == bytes_below(tmp_path)
 
