@@ -53,7 +53,7 @@ def lines(
     if workload.plan.uid_base:
         yield f"UIDMap=0:{workload.plan.uid_base}:{UID_RANGE}"
         yield f"GIDMap=0:{workload.plan.uid_base}:{UID_RANGE}"
-    yield from _lifecycle(container)
+    yield from _lifecycle(container, is_job=workload.objects.workload.spec.type == "Job")
     yield from _health(workload, variables)
 
 
@@ -135,7 +135,9 @@ def _security(context: SecurityContext, variables: Variables) -> Iterator[str]:
         yield unitfile.device(path, variables)
 
 
-def _lifecycle(container: Container) -> Iterator[str]:
+def _lifecycle(container: Container, *, is_job: bool) -> Iterator[str]:
+    # A job's podman stays, and would say again what its monitor writes to the journal.
+    yield f"LogDriver={'passthrough' if is_job else 'journald'}"
     if container.init:
         yield "RunInit=true"
     yield f"StopSignal={container.stop_signal}"

@@ -39,6 +39,7 @@ NoNewPrivileges=true
 DropCapability=NET_ADMIN NET_RAW
 UIDMap=0:200000:65536
 GIDMap=0:200000:65536
+LogDriver=journald
 StopSignal=SIGTERM
 StopTimeout=30
 
@@ -395,6 +396,7 @@ def test_a_job_runs_once_and_leaves_a_mark() -> None:
     text = unit({"type": "Job"}, job=job)
     mark = "/var/lib/kat/runs/kat.shop.web.0-1"
     assert "[Install]" not in text
+    assert "\nLogDriver=passthrough\n" in text
     assert "\nType=oneshot\nRestart=on-failure\nRestartSec=3\nTimeoutStartSec=60\n" in text
     assert "\nStartLimitIntervalSec=infinity\nStartLimitBurst=3\n" in text
     assert f"\nConditionPathExists=!{mark}\n" in text
