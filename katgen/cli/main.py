@@ -4,6 +4,7 @@ A command's module is imported when it runs, so that help and completion are the
 """
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -75,8 +76,13 @@ def katcall() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run `katcall` and exit."""
+    """Run `katcall` and exit. SIGTERM cleans up as an interrupt does."""
+    signal.signal(signal.SIGTERM, _terminated)
     sys.exit(run(arguments))
+
+
+def _terminated(number: int, _: object) -> None:
+    sys.exit(128 + number)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

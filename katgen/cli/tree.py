@@ -46,6 +46,8 @@ def write_tree(target: Path, files: Iterable[TreeFile]) -> None:
         _fill(draft, files)
         draft.chmod(_mode_of(real))
         _put_in_place(draft, real)
+    except OSError as err:  # in words of the target: nobody knows the draft's name
+        raise OSError(err.errno, err.strerror, str(target)) from err
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 

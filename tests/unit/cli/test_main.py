@@ -17,7 +17,8 @@ def katcall(
     """Run katcall as a user does, in a process of its own."""
     return subprocess.run(
         [sys.executable, "-c", "from katgen.cli.main import main; main()", *arguments],
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), **(environment or {})},
+        cwd=REPOSITORY,
+        env={"PATH": os.environ["PATH"], **(environment or {})},
         input=text,
         capture_output=True,
         text=True,
@@ -127,6 +128,22 @@ def test_an_interrupt_is_exit_code_130_and_one_line(tmp_path: Path) -> None:
         child.send_signal(signal.SIGINT)
         output, errors = child.communicate(timeout=30)
     assert (child.returncode, output, errors) == (130, "", "\nkatcall: interrupted\n")
+
+
+def test_a_render_that_is_terminated_leaves_nothing_behind(tmp_path: Path) -> None:
+    script = """
+import os, signal, sys
+from katgen.cli import main, tree
+def files():
+    yield tree.TreeFile("a", b"")
+    os.kill(os.getpid(), signal.SIGTERM)
+    yield tree.TreeFile("b", b"")
+main.run = lambda _: tree.write_tree(tree.Path("out"), files())
+main.main()
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=False)
+    assert done.returncode == 143
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_fault_in_kat_says_so_and_is_exit_code_70(
