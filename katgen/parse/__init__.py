@@ -102,10 +102,14 @@ def parse(files: Iterable[tuple[str, bytes]]) -> Parsed:
 
 def _file(file: str, content: bytes) -> tuple[list[Document], list[Problem]]:
     text, problems = decode(file, content)
+    parts = [*chunks(text)]
+    if len(parts) > DOCUMENTS_MAX:
+        what = f"holds {len(parts)} documents; the most is {DOCUMENTS_MAX}"
+        return [], [Problem(Source(file), what, "split it")]
     composer = Composer(file)
     documents: list[Document] = []
     with suppress(TooMuchError):  # it is among the composer's problems
-        for chunk, first_line in chunks(text):
+        for chunk, first_line in parts:
             found = values(chunk)
             if found is None:
                 found = [value for value, _ in composer.compose(chunk, first_line)]
@@ -118,7 +122,4 @@ def _file(file: str, content: bytes) -> tuple[list[Document], list[Problem]]:
     problems += composer.problems
     if not documents and not problems:
         problems.append(Problem(Source(file), "holds no object", "write one, or leave it out"))
-    if len(documents) > DOCUMENTS_MAX:
-        what = f"holds {len(documents)} objects; the most is {DOCUMENTS_MAX}"
-        return [], [Problem(Source(file), what, "split it")]
     return documents, problems

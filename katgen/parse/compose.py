@@ -31,8 +31,8 @@ from katgen.parse.syntax import Mark, mark_of, told
 Value: TypeAlias = "str | float | bool | list[Value] | dict[str, Value] | None"
 
 DEPTH_MAX: Final = 64
-NODES_MAX: Final = 250_000
-"""Of one file; a workload has about 150."""
+NODES_MAX: Final = 50_000
+"""Of one document; a workload has about 150."""
 PROBLEMS_MAX: Final = 100
 """Of one file's syntax: a file with more is not YAML, and nobody reads them."""
 
@@ -98,6 +98,7 @@ class Composer:
     def compose(self, chunk: str, first_line: int) -> list[tuple[Value, Place]]:
         """Return the documents of a chunk. Raises TooMuchError."""
         self._first_line, self._open, self.documents = first_line, [], []
+        self._nodes = 0
         parser = CParser(chunk)
         try:
             while (event := parser.get_event()) is not None:
@@ -126,7 +127,7 @@ class Composer:
     def _count(self, event: NodeEvent) -> None:
         self._nodes += 1
         if self._nodes > NODES_MAX:
-            self._stop(mark_of(event), f"more than {NODES_MAX} values in one file", "split it")
+            self._stop(mark_of(event), f"more than {NODES_MAX} values in one document", "split it")
 
     def _check_bare(self, event: ScalarEvent | CollectionStartEvent) -> None:
         if event.anchor is not None:

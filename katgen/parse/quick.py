@@ -19,11 +19,11 @@ from yaml.events import (
     SequenceStartEvent,
 )
 
-from katgen.parse.compose import DEPTH_MAX, Value
+from katgen.parse.compose import DEPTH_MAX, NODES_MAX, Value
 from katgen.parse.scalar import scalar
 
-CHUNK_MAX: Final = 256 * 1024
-"""Characters; in a longer chunk `compose` counts the values."""
+CHUNK_MAX: Final = NODES_MAX
+"""Characters; only a longer chunk can hold too many values, and `compose` counts them."""
 
 
 class _OddError(Exception):

@@ -33,7 +33,9 @@ _INDENTED = (
     "the indentation fits no line above",
     "align the line with the keys that it belongs to",
 )
+_TAB = ("a tab cannot indent YAML", "use spaces")
 _QUOTE = ("the quote is not closed", "close it before the document ends")
+_NO_CONTENT = "did not find expected node content"
 _TOLD: Final = {
     "mapping values are not allowed in this context": (
         "a ':' stands where no key can be",
@@ -49,15 +51,17 @@ _TOLD: Final = {
         "no such escape after a backslash",
         "double the backslash, or use single quotes",
     ),
-    "did not find expected node content": (
+    "found invalid Unicode character escape code": (
+        "no such character",
+        "write the character itself",
+    ),
+    _NO_CONTENT: (
         "a value is missing here",
         "write it, in quotes if it begins with one of , ] }",
     ),
     "could not find expected ':'": ("the line is no key and value", "write `key: value`"),
-    "found a tab character where an indentation space is expected": (
-        "a tab cannot indent YAML",
-        "use spaces",
-    ),
+    "found a tab character where an indentation space is expected": _TAB,
+    "found a tab character that violates indentation": _TAB,
 }
 _PLACED_AT_START: Final = frozenset(
     {
@@ -83,21 +87,23 @@ def told(err: YAMLError, chunk: str) -> tuple[Mark, str, str]:
     if not isinstance(err, MarkedYAMLError):
         return _START, "this is not YAML", "write the file as text"
     problem, mark = str(err.problem), err.problem_mark or _START
+    if problem == _NO_CONTENT and not _rest(chunk, mark).strip():
+        return mark, "the document ends inside brackets", "close every '{' and '['"
     if problem == _ODD_CHARACTER:
-        return mark, *_odd_beginning(_character(chunk, mark))
+        return mark, *_odd_beginning(_rest(chunk, mark)[:1])
     if problem not in _TOLD:
         return mark, f"broken YAML: {problem}", ""
     what, hint = _TOLD[problem]
     return (err.context_mark or mark) if what in _PLACED_AT_START else mark, what, hint
 
 
-def _character(chunk: str, mark: Mark) -> str:
-    lines = chunk.split("\n")
-    line = lines[mark.line] if mark.line < len(lines) else ""
-    return line[mark.column : mark.column + 1]
+def _rest(chunk: str, mark: Mark) -> str:
+    """Return the text from a mark on."""
+    lines = chunk.split("\n")[mark.line :]
+    return "\n".join(lines)[mark.column :]
 
 
 def _odd_beginning(character: str) -> tuple[str, str]:
     if character == "\t":
-        return "a tab cannot indent YAML", "use spaces"
+        return _TAB
     return f"text cannot begin with {character!r}", "put the text in quotes"
