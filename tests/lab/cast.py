@@ -17,7 +17,6 @@ from katgen.render import networkd, nft
 from tests import cuts
 from tests.lab.fabric import PORT, Fabric, fabric
 
-CLUSTER = cuts.cluster()
 HTTP = {"port": 80, "targetPort": PORT}
 DNS = {"port": 53, "targetPort": PORT, "protocol": "UDP"}
 CLIENT = "10.100.1.12"
@@ -50,15 +49,19 @@ ALL = (
 )
 
 
-def files(node: str, *, vault_is_isolated: bool = True) -> dict[str, str]:
+def files(
+    node: str, *, vault_is_isolated: bool = True, overlay: str = "wireguard"
+) -> dict[str, str]:
     """Return a node's files of the data plane."""
+    cluster = cuts.cluster(overlay=overlay)
+    vault = cuts.namespace_view(cluster, "vault", ALL, isolated=vault_is_isolated)
     return cuts.texts(
         (
-            *networkd.shared(CLUSTER),
-            *nft.node(cuts.node_view(CLUSTER, node, ALL)),
-            *nft.cluster(CLUSTER),
-            *nft.services(cuts.namespace_view(CLUSTER, "shop", ALL)),
-            *nft.services(cuts.namespace_view(CLUSTER, "vault", ALL, isolated=vault_is_isolated)),
+            *networkd.shared(cluster),
+            *nft.node(cuts.node_view(cluster, node, ALL)),
+            *nft.cluster(cluster),
+            *nft.services(cuts.namespace_view(cluster, "shop", ALL)),
+            *nft.services(vault),
         )
     )
 

@@ -70,9 +70,12 @@ def test_what_no_service_offers_is_refused_at_once(
     assert net.call(where, "tcp", to, port) == ["ConnectionRefusedError"]
 
 
-def test_a_node_sends_no_redirect_to_an_instance(net: Fabric) -> None:
-    net.call(CLIENT, "tcp", "10.101.0.5", 80, count=10)
-    shown = net.run(CLIENT, ["ip", "route", "get", "10.101.0.5"]).stdout
+def test_a_node_sends_no_redirect_to_an_instance_even_if_its_kernel_would(
+    fresh: Fabric,
+) -> None:
+    fresh.run("a", ["sysctl", "-qw", "net.ipv4.conf.all.send_redirects=1"])
+    fresh.call(CLIENT, "tcp", "10.101.0.5", 80, count=10)
+    shown = fresh.run(CLIENT, ["ip", "route", "get", "10.101.0.5"]).stdout
     assert "via 10.100.1.1 " in shown
     assert "redirected" not in shown
 

@@ -107,6 +107,7 @@ def _become(net: Fabric, mac: str, address: str) -> None:
 
 
 def test_nobody_can_claim_the_nodes_address(net: Fabric) -> None:
+    net.run("10.100.1.10", ["sysctl", "-qw", "net.ipv4.neigh.eth0.locktime=0"])
     net.run("10.100.1.10", ["ip", "neigh", "flush", "all"])
     net.call("10.100.1.10", "tcp", "192.0.2.99", PORT)
     net.echo(CLIENT, "arp", "10.100.1.1", "eth0")
@@ -132,14 +133,32 @@ def test_who_is_not_in_the_plan_reaches_nobody(net: Fabric) -> None:
     assert heard == [CLIENT]
 
 
-@pytest.mark.parametrize("own", ["10.100.1.11", "10.100.2.10"], ids=["its-own", "another-nodes"])
-def test_a_source_of_the_cluster_is_forged_if_it_comes_from_the_underlay(
-    net: Fabric, own: str
+@pytest.mark.parametrize(
+    ("overlay", "own"),
+    [
+        ("wireguard", "10.100.1.11"),
+        ("wireguard", "10.100.2.10"),
+        ("host-gateway", "10.100.1.11"),
+    ],
+)
+def test_a_source_that_cannot_come_from_the_underlay_is_forged(
+    fresh: Fabric, overlay: str, own: str
 ) -> None:
-    net.run("outside", ["ip", "route", "replace", "10.100.0.0/16", "via", "192.0.2.1"])
-    with net.hearing("10.100.1.10", 9000) as heard:
-        net.run("outside", ["ip", "addr", "add", f"{own}/32", "dev", "lan0"])
-        net.echo("outside", "send", "10.100.1.10", "9000", own)
-        net.run("outside", ["ip", "addr", "del", f"{own}/32", "dev", "lan0"])
-        net.echo("outside", "send", "10.100.1.10", "9000", "192.0.2.99")
+    fresh.load("a", files("a", overlay=overlay))
+    fresh.run("outside", ["ip", "route", "replace", "10.100.0.0/16", "via", "192.0.2.1"])
+    with fresh.hearing("10.100.1.10", 9000) as heard:
+        fresh.run("outside", ["ip", "addr", "add", f"{own}/32", "dev", "lan0"])
+        fresh.echo("outside", "send", "10.100.1.10", "9000", own)
+        fresh.run("outside", ["ip", "addr", "del", f"{own}/32", "dev", "lan0"])
+        fresh.echo("outside", "send", "10.100.1.10", "9000", "192.0.2.99")
     assert heard == ["192.0.2.99"]
+
+
+def test_with_host_gateway_another_nodes_instances_come_from_the_underlay(fresh: Fabric) -> None:
+    fresh.load("a", files("a", overlay="host-gateway"))
+    fresh.run("outside", ["ip", "route", "replace", "10.100.0.0/16", "via", "192.0.2.1"])
+    with fresh.hearing("10.100.1.10", 9000) as heard:
+        fresh.run("outside", ["ip", "addr", "add", "10.100.3.10/32", "dev", "lan0"])
+        fresh.echo("outside", "send", "10.100.1.10", "9000", "10.100.3.10")
+        fresh.run("outside", ["ip", "addr", "del", "10.100.3.10/32", "dev", "lan0"])
+    assert heard == ["10.100.3.10"]
