@@ -73,10 +73,14 @@ class Quotas:
     def __init__(self, namespaces: Mapping[str, Namespace]) -> None:
         self._limits: dict[str, Quota] = {}
         self._used: dict[str, list[int]] = {}
+        self._written: Mapping[str, Namespace] | None = None
         self.set_limits(namespaces)
 
     def set_limits(self, namespaces: Mapping[str, Namespace]) -> None:
         """Take over the quotas that are written now."""
+        if namespaces is self._written:
+            return
+        self._written = namespaces
         quotas = {name: n.spec.quota for name, n in namespaces.items()}
         self._limits = {n: q for n, q in quotas.items() if q.model_fields_set}
 

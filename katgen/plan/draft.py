@@ -1,0 +1,328 @@
+"""The next plan while it is being made: reconcile, then place by priority, then put together."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from katgen.errors import RefusedError
+from katgen.index import Index
+from katgen.model.specs import Specs, WorkloadObjects
+from katgen.names import NodeName, Ordinal, WorkloadKey
+from katgen.plan.ledger import Ledger
+from katgen.planned import Inventory, Placement, Plan, Unplaced, WorkloadPlan
+from katgen.revision import references, revision
+from katgen.schedule.match import evicting
+from katgen.schedule.needs import DAEMON, Needs, needs_of
+from katgen.schedule.place import Choice, Target, place
+from katgen.schedule.reconcile import (
+    Situation,
+    Verdict,
+    data_on,
+    ordinal_order,
+    reconcile,
+    wanted,
+)
+from katgen.schedule.turn import Board, Turn
+
+FORMAT: Final = 1
+
+
+class Task(msgspec.Struct, frozen=True):
+    """A workload that is being reconciled. `before` is how its instances were accounted for."""
+
+    key: WorkloadKey
+    needs: Needs
+    before: Needs
+    revision: str
+    old: WorkloadPlan | None
+    verdict: Verdict
+    uid_base: int
+    virtual_address: str
+
+    def order(self) -> tuple[int, int, WorkloadKey]:
+        """Say who is placed first: high priority, then least choice, then by name."""
+        choice = 0 if self.needs.kind == DAEMON else 1 if self.needs.storage else 2
+        return -self.needs.priority, choice, self.key
+
+
+@dataclass(slots=True)
+class Counters:
+    """How much work a draft was."""
+
+    reconciled: int = 0
+    examined: int = 0
+    placed: int = 0
+
+
+class Draft:
+    """Changes its index; whoever gives up a draft half-way makes the index anew."""
+
+    def __init__(self, index: Index, parent: Plan, specs: Specs, inventory: Inventory) -> None:
+        self.index = index
+        self.counters = Counters()
+        self._parent = parent
+        self._specs = specs
+        self._inventory = inventory
+        self._ledger = Ledger(index, parent)
+        self._tasks: list[Task] = []
+        self._workloads: dict[WorkloadKey, WorkloadPlan | None] = {}
+        """What differs from the parent; None for a deleted workload."""
+        self._nodes_of: dict[WorkloadKey, list[int]] = {}
+        """Where the instances of the workloads in hand are now."""
+        index.plan = None
+        index.quotas.set_limits(specs.namespaces)
+
+    # -- reconcile
+
+    def reconcile(self, keys: Collection[WorkloadKey]) -> None:
+        """Decide what becomes of each workload, and free what leaves.
+
+        What waits for a place is taken up again with every change. Raises RefusedError if a virtual
+        address or a range of uids is not to be had.
+        """
+        for key in sorted({*keys, *self.index.pending}):
+            self.counters.reconciled += 1
+            objects = self._specs.workloads.get(key)
+            if objects is None:
+                self._retire(key)
+            else:
+                self._reconcile_one(key, objects)
+        if self._ledger.problems:
+            raise RefusedError(self._ledger.problems)
+
+    def _reconcile_one(self, key: WorkloadKey, objects: WorkloadObjects) -> None:
+        old = self._parent.workloads.get(key)
+        needs = needs_of(key, objects)
+        before = self.index.catalog.needs.get(key, needs)
+        current = self._revision(key, objects)
+        situation = Situation(
+            needs,
+            current,
+            lambda node: self._may_stay(needs, node),
+            not needs.constrains_like(before),
+            data_on(self._inventory.volumes, key, needs),
+        )
+        finished = self._inventory.finished.get(key, frozenset())
+        kept = old if old is not None and not situation.reconsider else None
+        ordinals = wanted(objects, lambda: self._daemon_nodes(needs, kept), finished)
+        verdict = reconcile(old or self._returning(key), ordinals, situation)
+        uids = self._ledger.uids(key, objects, old)
+        virtual = self._ledger.virtual(key, objects, old)
+        if before == needs and _is_settled(old, verdict, (current, uids, virtual)):
+            return
+        self._release(key, before, verdict.remove)
+        self.index.catalog.put(needs)
+        self._tasks.append(Task(key, needs, before, current, old, verdict, uids, virtual))
+
+    def _returning(self, key: WorkloadKey) -> WorkloadPlan | None:
+        """Return what a workload that was deleted and is back finds again: where its data is."""
+        retired = self._parent.retired.get(key)
+        return WorkloadPlan("", retired.next_incarnation, homes=retired.homes) if retired else None
+
+    def _may_stay(self, needs: Needs, node: NodeName) -> bool:
+        i = self.index.table.index.get(node)
+        if i is None or node not in self.index.evicting:
+            return i is not None
+        return evicting(needs.requirement, self.index.table.nodes[i]) is None
+
+    def _daemon_nodes(self, needs: Needs, kept: WorkloadPlan | None) -> set[NodeName]:
+        """Return the nodes a DaemonService belongs on: admitted, or `kept` from before."""
+        names = self.index.table.names
+        division = self.index.pools.division(needs.requirement)
+        found = {names[i] for group in division.groups for i in group.nodes}
+        if kept is not None:
+            found |= {p.node for p in kept.placements if self._may_stay(needs, p.node)}
+        return found
+
+    def _revision(self, key: WorkloadKey, objects: WorkloadObjects) -> str:
+        configs, secrets = references(objects.workload)
+        data: tuple[object, ...] = (
+            *map(self._specs.configs.get, configs),
+            *map(self._specs.secrets.get, secrets),
+        )
+        known = self.index.revisions.get(key)
+        if known is not None and known[:2] == (objects, data):
+            return known[2]
+        made = revision(objects, self._specs)
+        self.index.revisions[key] = (objects, data, made)
+        return made
+
+    def _retire(self, key: WorkloadKey) -> None:
+        old = self._parent.workloads.get(key)
+        if old is None:
+            return
+        needs = self.index.catalog.needs[key]
+        self._release(key, needs, old.placements)
+        self._ledger.retire(key, old, has_data=bool(needs.storage))
+        self.index.catalog.remove(key)
+        self.index.revisions.pop(key, None)
+        self.index.pending.discard(key)
+        self._workloads[key] = None
+
+    def _release(self, key: WorkloadKey, needs: Needs, placements: Iterable[Placement]) -> None:
+        for placement in placements:
+            i = self.index.table.index.get(placement.node)
+            if i is not None:
+                self.index.table.vacate(i, needs, placement.gpus)
+            self.index.quotas.count(needs, -1)
+            self._ledger.rest_address(key, placement)
+
+    # -- place
+
+    def place(self) -> None:
+        """Give every workload its turn."""
+        bin_pack = self._specs.cluster.spec.scheduling == "BinPack"
+        index = self.index
+        board = Board(
+            index.table, index.pools, index.catalog, index.quotas, self._where, bin_pack
+        )  # fmt: skip
+        for task in self._tasks:
+            self._nodes_of[task.key] = self._held(task.verdict)
+        for task in sorted(self._tasks, key=Task.order):
+            self._place_one(board, task)
+        index.pools.trim()
+
+    def _place_one(self, board: Board, task: Task) -> None:
+        placements = list(task.verdict.keep)
+        unplaced: tuple[Unplaced, ...] = ()
+        following = self._next_incarnation(task)
+        if task.verdict.orders:
+            turn = Turn(board, task.needs)
+            outcome = place(turn, task.verdict.orders, Target(task.before, task.revision))
+            turn.finish()
+            placements += outcome.stay
+            placements += self._placements(task, outcome.choices, following)
+            following += len(outcome.choices)
+            unplaced = tuple(outcome.unplaced)
+            self.counters.examined += turn.examined
+            self.counters.placed += len(outcome.choices)
+            if len(outcome.choices) < len(placements):
+                placements.sort(key=lambda p: ordinal_order(p.ordinal))
+        planned = WorkloadPlan(
+            task.revision, following, task.uid_base, task.virtual_address,
+            tuple(placements), unplaced, _homes(task.verdict, placements),
+        )  # fmt: skip
+        numbers = self.index.table.index
+        self._nodes_of[task.key] = [numbers[p.node] for p in placements]
+        self._settle(task, planned)
+
+    def _settle(self, task: Task, planned: WorkloadPlan) -> None:
+        if planned.unplaced:
+            self.index.pending.add(task.key)
+        else:
+            self.index.pending.discard(task.key)
+        if planned != task.old:
+            self._workloads[task.key] = planned
+
+    def _placements(
+        self, task: Task, choices: Iterable[Choice], incarnation: int
+    ) -> Iterator[Placement]:
+        """Yield the placements for new places, each with an address."""
+        names, addresses, current = self.index.table.names, self.index.addresses, task.revision
+        for number, choice in enumerate(choices, incarnation):
+            i = choice.node
+            previous = choice.predecessor
+            if previous is not None and choice.keeps_address:
+                address = previous.address
+            else:
+                address = addresses[i].take()
+                if previous is not None:
+                    self._ledger.rest_address(task.key, previous)
+            yield Placement(
+                choice.ordinal, number, current, names[i], address, choice.gpus, choice.stop_first
+            )
+
+    def _next_incarnation(self, task: Task) -> int:
+        known = task.old or self._parent.retired.get(task.key)
+        return known.next_incarnation if known else 1
+
+    def _held(self, verdict: Verdict) -> list[int]:
+        """Return the nodes of the instances that run until their turn comes, and maybe longer."""
+        numbers = self.index.table.index
+        held = [numbers[p.node] for p in verdict.keep]
+        held += [numbers[o.previous.node] for o in verdict.orders if o.previous is not None]
+        return held
+
+    def _where(self, key: WorkloadKey) -> Sequence[int]:
+        """Return the node of every instance that a workload has at this moment."""
+        known = self._nodes_of.get(key)
+        if known is not None:
+            return known
+        planned = self._parent.workloads.get(key)
+        numbers = self.index.table.index
+        return [numbers[p.node] for p in planned.placements] if planned else ()
+
+    # -- put together
+
+    def finish(self) -> Plan:
+        """Return the plan, and make the index its own."""
+        parent, ledger = self._parent, self._ledger
+        plan = Plan(
+            FORMAT, parent.generation + 1, parent.generation, self._specs, self._inventory,
+            self.index.subnets, _merged(parent.workloads, self._workloads),
+            dict(sorted(ledger.resting.items())), dict(sorted(ledger.retired.items())),
+        )  # fmt: skip
+        self.index.resting = ledger.resting
+        self.index.plan = plan
+        return plan
+
+    def changed_workloads(self) -> tuple[WorkloadKey, ...]:
+        """Return the workloads with other decisions than before."""
+        return tuple(sorted(self._workloads))
+
+    def changed_nodes(self) -> tuple[NodeName, ...]:
+        """Return the nodes on which instances came, went or changed."""
+        nodes: set[NodeName] = set()
+        for key, planned in self._workloads.items():
+            nodes |= _moved(self._parent.workloads.get(key), planned)
+        return tuple(sorted(nodes))
+
+
+def _merged(
+    old: Mapping[WorkloadKey, WorkloadPlan], changed: Mapping[WorkloadKey, WorkloadPlan | None]
+) -> dict[WorkloadKey, WorkloadPlan]:
+    """Return the workloads of the next plan, sorted by key."""
+    merged = dict(old)
+    is_sorted = True
+    for key, planned in changed.items():
+        if planned is None:
+            merged.pop(key, None)
+        else:
+            is_sorted = is_sorted and key in merged
+            merged[key] = planned
+    return merged if is_sorted else dict(sorted(merged.items()))
+
+
+def _moved(old: WorkloadPlan | None, new: WorkloadPlan | None) -> set[NodeName]:
+    before = old.placements if old else ()
+    after = new.placements if new else ()
+    stayed = set(before).intersection(after) if before and after else set()
+    return {p.node for p in (*before, *after) if p not in stayed}
+
+
+def _is_settled(
+    old: WorkloadPlan | None, verdict: Verdict, decisions: tuple[str, int, str]
+) -> bool:
+    """Whether a workload's plan can stay as it is."""
+    return (
+        old is not None
+        and not verdict.remove
+        and not verdict.orders
+        and not old.unplaced
+        and (old.revision, old.uid_base, old.virtual_address) == decisions
+    )
+
+
+def _homes(verdict: Verdict, placements: Sequence[Placement]) -> dict[Ordinal, NodeName]:
+    """Return where data of ordinals is that do not run: left behind, or waiting for its node."""
+    homes = dict(verdict.homes)
+    for order in verdict.orders:
+        if len(order.homes) == 1:
+            homes[order.ordinal] = order.homes[0]
+    if not homes:
+        return homes
+    for placement in placements:
+        homes.pop(placement.ordinal, None)
+    return dict(sorted(homes.items(), key=lambda h: ordinal_order(h[0])))
