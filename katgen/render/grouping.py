@@ -74,7 +74,9 @@ def _unit(name: str, body: str) -> Artifact:
 
 
 def _wanted_by(target: str, what: str, unit: str) -> Artifact:
-    return _file(f"{SYSTEM}/{target}.d/{what}.conf", f"\n[Unit]\nWants={unit}\n", unit="")
+    # A target orders itself after the services that it wants, but not reliably after targets.
+    text = f"\n[Unit]\nWants={unit}\nAfter={unit}\n"
+    return _file(f"{SYSTEM}/{target}.d/{what}.conf", text, unit="")
 
 
 def _file(path: str, body: str, unit: str) -> Artifact:

@@ -29,7 +29,9 @@ def test_a_namespace_is_a_target_that_kat_target_starts() -> None:
     assert files["/etc/systemd/system/kat.shop.target"] == (
         "[Unit]\nDescription=Namespace shop of KAT\nPartOf=kat.target\nAfter=network.target\n"
     )
-    assert files["/etc/systemd/system/kat.target.d/shop.conf"] == "[Unit]\nWants=kat.shop.target\n"
+    assert files["/etc/systemd/system/kat.target.d/shop.conf"] == (
+        "[Unit]\nWants=kat.shop.target\nAfter=kat.shop.target\n"
+    )
 
 
 def test_a_quota_is_the_slice_s() -> None:
@@ -48,7 +50,7 @@ def test_a_boot_starts_what_kat_runs() -> None:
         "/etc/systemd/system/kat.slice",
     }
     wanted = files["/etc/systemd/system/multi-user.target.d/kat.conf"]
-    assert wanted == f"{HEADER}[Unit]\nWants=kat.target\n"
+    assert wanted == f"{HEADER}[Unit]\nWants=kat.target\nAfter=kat.target\n"
 
 
 @pytest.mark.parametrize(
