@@ -19,11 +19,16 @@ DIRECTORY = Path("docs/reference")
 
 def files() -> Mapping[str, str]:
     """Return every generated file, by its path below the directory."""
+    return {**model_files(), "katcall.md": markdown()}
+
+
+def model_files() -> Mapping[str, str]:
+    """Return the files that are made from the model."""
     schemas = {
         f"schema/{kind}.json": json.dumps(schema(kind), indent=2, ensure_ascii=False) + "\n"
         for kind in KINDS
     }
-    return {**reference.pages(), **schemas, "katcall.md": markdown()}
+    return {**reference.pages(), **schemas}
 
 
 def stale(directory: Path, made: Mapping[str, str]) -> Iterator[str]:

@@ -21,12 +21,12 @@ class Mark(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Start:
+class _At:
     line: int = 0
     column: int = 0
 
 
-_START: Final = _Start()
+_START: Final = _At()
 """Stands in for a mark that yaml's stubs call optional; libyaml gives one with all it says."""
 
 _INDENTED = (
@@ -88,7 +88,9 @@ def told(err: YAMLError, chunk: str) -> tuple[Mark, str, str]:
         return _START, "this is not YAML", "write the file as text"
     problem, mark = str(err.problem), err.problem_mark or _START
     if problem == _NO_CONTENT and not _rest(chunk, mark).strip():
-        return mark, "the document ends inside brackets", "close every '{' and '['"
+        lines = chunk.rstrip().split("\n")
+        end = _At(len(lines) - 1, len(lines[-1]))
+        return end, "the document ends inside brackets", "close every '{' and '['"
     if problem == _ODD_CHARACTER:
         return mark, *_odd_beginning(_rest(chunk, mark)[:1])
     if problem not in _TOLD:

@@ -166,7 +166,7 @@ def test_one_unreadable_file_hides_no_other() -> None:
     assert [document.file for document in parsed.documents] == ["c.kat"]
     assert [str(problem) for problem in parsed.problems] == [
         "a.kat: is UTF-16; save it as UTF-8 without a byte order mark",
-        "b.kat:2:1: the document ends inside brackets; close every '{' and '['",
+        "b.kat:1:5: the document ends inside brackets; close every '{' and '['",
         "-: holds no object; write one, or leave it out",
     ]
 
