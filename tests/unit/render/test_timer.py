@@ -89,8 +89,8 @@ def test_a_scheduled_job_has_a_timer_that_its_namespace_starts() -> None:
         "Persistent=true\n"
     )
     assert wanted.path == "/etc/systemd/system/kat.shop.target.d/report.conf"
-    timer = "kat.shop.report.timer"
-    assert wanted.content.decode().endswith(f"\n[Unit]\nWants={timer}\nAfter={timer}\n")
+    name = "kat.shop.report.timer"
+    assert wanted.content.decode().endswith(f"\n[Unit]\nWants={name}\nAfter={name}\n")
 
 
 def test_a_job_without_schedule_has_no_timer() -> None:
