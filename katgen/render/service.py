@@ -56,7 +56,8 @@ def _unit(workload: PlannedWorkload, slots: Slots) -> Iterator[str]:
     if workload.objects.workload.spec.source.git is not None:
         needs.append(f"{names.workload_stem(workload.key)}-build.service")
     yield f"Requires={' '.join(needs)}"
-    yield f"After=network.target {' '.join(needs)}"
+    yield "Wants=kat-network.service"
+    yield f"After=network.target kat-network.service {' '.join(needs)}"
     for one in workload.objects.workload.spec.container.env:
         if one.value_from is not None:
             yield f"AssertPathExists={SECRETS}/{slots.stem}/env/{one.name}"

@@ -24,7 +24,8 @@ DefaultDependencies=false
 Description=shop/web of KAT (%N)
 PartOf=kat.shop.target
 Requires=kat-nft.service
-After=network.target kat-nft.service
+Wants=kat-network.service
+After=network.target kat-network.service kat-nft.service
 StartLimitIntervalSec=300
 StartLimitBurst=11
 
@@ -475,7 +476,7 @@ def test_an_instance_of_a_build_waits_for_it() -> None:
     shown = lines(spec, "Image", "Pull", "Requires", "After", build={})
     assert shown == [
         "Requires=kat-nft.service kat.shop.web-build.service",
-        "After=network.target kat-nft.service kat.shop.web-build.service",
+        "After=network.target kat-network.service kat-nft.service kat.shop.web-build.service",
         f"Image=localhost/kat/shop/web:{COMMIT}-36823c63",
         "Pull=never",
     ]
