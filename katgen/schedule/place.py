@@ -57,8 +57,11 @@ def _fill(turn: Turn, orders: Sequence[Order]) -> Sequence[Choice]:
         if order.previous is not None or order.homes:
             break
         fresh += 1
-    nodes = turn.fill(fresh)
-    return [Choice(order.ordinal, i) for order, i in zip(orders, nodes, strict=False)]
+    nodes, stop_first = turn.fill(fresh), turn.needs.stop_first
+    return [
+        Choice(order.ordinal, i, stop_first=stop_first)
+        for order, i in zip(orders, nodes, strict=False)
+    ]
 
 
 class _Placing:
