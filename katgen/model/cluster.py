@@ -104,10 +104,16 @@ class ClusterSpec(Spec):
     cluster_domain: Domain = Field(
         default="kat.cluster.local", description="What every name of the cluster ends in."
     )
-    agent_port: Port = Field(default=9116, description="The agents' health and metrics.")
-    api_port: Port = Field(default=9115, description="The leader's API.")
-    etcd_peer_port: Port = Field(default=2380, description="Between members of an etcd run by KAT.")
-    etcd_client_port: Port = Field(default=2379, description="To an etcd run by KAT.")
+    agent_port: Port = Field(
+        default=9116, description="The agents' health and metrics.", **later("agents")
+    )
+    api_port: Port = Field(default=9115, description="The leader's API.", **later("the leader"))
+    etcd_peer_port: Port = Field(
+        default=2380, description="Between members of an etcd run by KAT.", **later("etcd")
+    )
+    etcd_client_port: Port = Field(
+        default=2379, description="To an etcd run by KAT.", **later("etcd")
+    )
     volume_base_path: AbsolutePath = Field(
         default="/var/lib/kat/volumes", description="Where volumes are, on every node."
     )

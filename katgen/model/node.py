@@ -78,7 +78,7 @@ class OverlayNetwork(Spec):
 class Versions(Spec):
     """Of programs on the node: renderers depend on them."""
 
-    kat: Text = Field(default="", description="The agent's.")
+    kat: Text = Field(default="", description="The agent's; for the leader.")
     systemd: Text = Field(default="", description="As 257.")
     podman: Text = Field(default="", description="As 5.4.2.")
 
@@ -91,7 +91,7 @@ class NodeStatus(Spec):
         default=None, description="What instances may use of it; if not given, all."
     )
     workload_instances: tuple[Text, ...] = Field(
-        default=(), description="What runs there, as namespace/workload/id."
+        default=(), description="What runs there, as namespace/workload/id; for people to read."
     )
     overlay_network: OverlayNetwork = Field(
         default=OverlayNetwork(), description="Its part of the overlay."
@@ -99,10 +99,10 @@ class NodeStatus(Spec):
     condition: Annotated[Literal["Ready", "NotReady"], BOTH] = Field(
         default="Ready", description="Nothing is placed on a node that is NotReady."
     )
-    last_heartbeat_time: Text = Field(default="", description="RFC 3339.")
+    last_heartbeat_time: Text = Field(default="", description="RFC 3339; for people to read.")
     versions: Versions = Field(default=Versions(), description="Of programs on the node.")
     manifest_versions: tuple[int, ...] = Field(
-        default=(), description="Manifest formats that its agent reads."
+        default=(), description="Manifest formats that its agent reads; for the leader."
     )
 
 

@@ -99,6 +99,7 @@ class VirtualLoadBalancerSpec(Spec):
     panic_threshold: Percent = Field(
         default=50,
         description="If less than this percentage of the instances is ready, all get traffic.",
+        **later("endpoint health"),
     )
     external: Flag = Field(
         default=False,
@@ -137,6 +138,7 @@ class JobSpec(Spec):
         default="Forbid",
         description="When it is time and the last run goes on: `Allow` both, `Forbid` the new "
         "one, `Replace` the old one.",
+        **later("", "Allow", "Replace"),
     )
     history_limit: Count = Field(
         default=3, description="Finished runs that are remembered.", **later("job history")

@@ -54,7 +54,9 @@ class SourceSpec(OneOf):
         default=None, description="Built from a repository, as the BuildDefinition says."
     )
     cache_image: ImageRef | None = Field(
-        default=None, description="With `git`: where built layers are kept, without a tag."
+        default=None,
+        description="With `git`: where built layers are kept, without a tag.",
+        **later("build caches"),
     )
 
     @model_validator(mode="after")
@@ -96,7 +98,9 @@ class RestartPolicy(Spec):
         default="Always", description="When it is started again; OnFailure or Never for a Job."
     )
     max_restarts: Count = Field(
-        default=10, description="Within resetSeconds, before systemd gives up; 0: no limit."
+        default=10,
+        description="Within resetSeconds, before systemd gives up; 0: no limit. A Job has the "
+        "JobDefinition's backoffLimit and backoffSeconds in place of these three.",
     )
     reset_seconds: Seconds = Field(default=300, description="The span of maxRestarts.")
     backoff_seconds: Seconds = Field(default=1, description="Before it is started again.")

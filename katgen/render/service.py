@@ -34,7 +34,7 @@ def lines(workload: PlannedWorkload, slots: Slots) -> Iterator[Line]:
     yield "Quadlet", "DefaultDependencies=false"
     yield from section("Unit", _unit(workload, slots))
     if spec.type == "Job" and job is not None:
-        yield from _job(job.spec, slots)
+        yield from _job(job.spec, _retries(spec, job.spec), slots)
     else:
         yield from _service(spec)
         yield "Install", f"WantedBy={_target(workload)}"
@@ -82,14 +82,18 @@ def _start_limit(policy: RestartPolicy) -> Iterator[str]:
         yield f"StartLimitBurst={policy.max_restarts + 1}"
 
 
-def _job(job: JobSpec, slots: Slots) -> Iterator[Line]:
+def _retries(spec: WorkloadSpec, job: JobSpec) -> int:
+    return 0 if spec.restart_policy.condition == "Never" else job.backoff_limit
+
+
+def _job(job: JobSpec, retries: int, slots: Slots) -> Iterator[Line]:
     """Return a job's lines. A run without schedule leaves a mark, so that nothing repeats it.
 
     Retries: systemd counts starts, which for a scheduled job are not only retries; so there a
     condition asks how many automatic restarts there were since the timer's start.
     """
     yield "Service", "Type=oneshot"
-    yield "Service", f"Restart={'on-failure' if job.backoff_limit else 'no'}"
+    yield "Service", f"Restart={'on-failure' if retries else 'no'}"
     yield "Service", f"RestartSec={job.backoff_seconds}"
     deadline = job.active_deadline_seconds
     yield "Service", f"TimeoutStartSec={'infinity' if deadline is None else deadline}"
@@ -97,13 +101,13 @@ def _job(job: JobSpec, slots: Slots) -> Iterator[Line]:
         mark = f"{RUNS}/{slots.stem}"
         yield "Unit", f"ConditionPathExists=!{mark}"
         yield "Unit", "StartLimitIntervalSec=infinity"
-        yield "Unit", f"StartLimitBurst={job.backoff_limit + 1}"
+        yield "Unit", f"StartLimitBurst={retries + 1}"
         done = command("/usr/bin/install", "-D", "-m", "0600", "/dev/null", mark)
         yield "Service", f"ExecStartPost={done}"
     else:
         yield "Unit", "StartLimitIntervalSec=0"
         asks = command("/bin/sh", "-c", _RETRIES_LEFT, "sh")
-        yield "Service", f"ExecCondition={asks} %n {job.backoff_limit}"
+        yield "Service", f"ExecCondition={asks} %n {retries}"
 
 
 def _resources(resources: Resources) -> Iterator[str]:

@@ -6,6 +6,7 @@ from typing import Final
 from katgen.errors import Problem, Source
 from katgen.model.container import Container
 from katgen.model.probe import Probe
+from katgen.model.shape import attributes
 from katgen.model.workload import Workload
 from katgen.validate.load import Written
 from katgen.validate.objects import Objects
@@ -33,11 +34,25 @@ def _type(one: One) -> Iterator[Problem]:
             "DaemonService": "remove it; there is one instance on every node",
         }[spec.type]
         yield Problem(one.at("spec", "replicas"), f"a {spec.type} has no replicas", hint)
+    if spec.type == "Job":
+        yield from _retries(one)
     if spec.type == "Job" and spec.restart_policy.condition == "Always":
         at = one.at("spec", "restartPolicy", "condition")
         yield Problem(
             at, "a Job that is always started again never ends", "choose OnFailure or Never"
         )
+
+
+def _retries(one: One) -> Iterator[Problem]:
+    """Refuse a second count of attempts: a Job's JobDefinition has the one that counts."""
+    policy = one.object.spec.restart_policy
+    fields = {"maxRestarts": "backoffLimit", "backoffSeconds": "backoffSeconds", "resetSeconds": ""}
+    given = policy.model_fields_set
+    for attribute, key in attributes(type(policy)).items():
+        if attribute in given and key in fields:
+            hint = f"give the JobDefinition {fields[key]} instead" if fields[key] else "remove it"
+            at = one.at("spec", "restartPolicy", key)
+            yield Problem(at, "a Job is tried again as its JobDefinition says", hint)
 
 
 def _names(one: One) -> Iterator[Problem]:
