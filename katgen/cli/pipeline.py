@@ -93,5 +93,7 @@ def _lacking(key: WorkloadKey, one: WorkloadPlan) -> Problem:
         f"{refusal.reason} ({counted(refusal.count, 'node')})"
         for refusal in one.unplaced[0].refusals
     )
-    what = f"{lacking} of {wanted} instances {has} no node: {reasons or 'there is no node'}"
+    what = (
+        f"{lacking} of {counted(wanted, 'instance')} {has} no node: {reasons or 'there is no node'}"
+    )
     return Problem(Source(path=key), what, f"katcall explain --offline {key} says more")
