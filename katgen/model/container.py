@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from katgen.model.base import OneOf, Spec
-from katgen.model.probe import Probe as Probe  # noqa: PLC0414 -- in use under this name
+from katgen.model.probe import Probe
 from katgen.model.text import (
     MAX_CONTAINER,
     Command,
@@ -32,7 +32,6 @@ from katgen.model.types import (
     Signal,
     UserId,
 )
-from katgen.model.volume import Volume as Volume  # noqa: PLC0414 -- in use under this name
 
 
 class SecretKeyRef(Spec):

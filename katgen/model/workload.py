@@ -6,11 +6,7 @@ from pydantic import Field, model_validator
 
 from katgen.model.base import Document, OneOf, Spec, later
 from katgen.model.container import Container
-from katgen.model.placing import Affinity as Affinity  # noqa: PLC0414 -- in use under this name
-from katgen.model.placing import NodeTerm as NodeTerm  # noqa: PLC0414 -- the same
-from katgen.model.placing import Spread as Spread  # noqa: PLC0414 -- the same
-from katgen.model.placing import Toleration as Toleration  # noqa: PLC0414 -- the same
-from katgen.model.placing import WorkloadTerm as WorkloadTerm  # noqa: PLC0414 -- the same
+from katgen.model.placing import Affinity, Spread, Toleration
 from katgen.model.text import DnsLabel, GitUrl, LabelKey, LabelValue
 from katgen.model.types import (
     BOTH,

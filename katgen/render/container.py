@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from katgen import names
-from katgen.model.container import Container, Probe, SecurityContext
+from katgen.model.container import Container, SecurityContext
+from katgen.model.probe import Probe
 from katgen.model.workload import Git
 from katgen.render import unitfile
 from katgen.render.lines import Slots

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from katgen import names
 from katgen.bundle import SecretSlot
-from katgen.model.container import Volume, VolumeMount
+from katgen.model.container import VolumeMount
+from katgen.model.volume import Volume
 from katgen.planned import Placement
 from katgen.render import unitfile
 from katgen.render.lines import Line, Slots, section

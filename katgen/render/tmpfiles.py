@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from katgen.bundle import Activation, Artifact, artifact
-from katgen.model.container import Volume
+from katgen.model.volume import Volume
 from katgen.names import split_key
 from katgen.render.tmpfiles_words import quoted
 from katgen.render.view import NodeView, PlacedInstance
