@@ -22,5 +22,5 @@ class Exit(IntEnum):
     REFUSED = 3, "the input is well-formed, but KAT will not act on it; nothing was changed"
     FAULT = 70, "a fault in KAT itself; please report it"
     INTERRUPTED = 130, "ended by Ctrl-C; nothing was changed"
-    TERMINATED = 143, "ended by SIGTERM; nothing was changed"
     PIPE_CLOSED = 141, "whoever read the output went away"
+    TERMINATED = 143, "ended by SIGTERM; nothing was changed"

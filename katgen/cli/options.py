@@ -51,7 +51,7 @@ def form(command: Command) -> Command:
 
 def json_only(command: Command) -> Command:
     """Add `--json` where `-o` means something else."""
-    return click.option("--json", "is_json", is_flag=True, help="Print JSON; the same as -o json.")(
+    return click.option("--json", "is_json", is_flag=True, help="Print JSON, for programs.")(
         command
     )
 
