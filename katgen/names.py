@@ -29,6 +29,8 @@ DNS_NAME_MAX = 253
 HOSTNAME_MAX = 64
 """HOST_NAME_MAX of Linux, sethostname(2)."""
 
+BRIDGE_MAC = "0a:4b:00:00:00:00"
+"""Of `kat-br0` on every node: no two bridges share a link, and the packet rules name it."""
 _BYTE = {str(value): f"{value:02x}" for value in range(256)}
 """Decimal to two hex digits; a dict is the fastest way, and refuses what is no byte."""
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")

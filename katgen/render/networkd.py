@@ -12,8 +12,12 @@ why there is a veth pair, and how a route names a gateway on a link whose `.netw
 Sources: systemd.netdev(5), systemd.network(5).
 """
 
+from functools import lru_cache
+from ipaddress import IPv4Network
+
 from katgen.bundle import Activation, Artifact, artifact
-from katgen.names import mac_of
+from katgen.names import BRIDGE_MAC
+from katgen.render.ipv4 import address, network
 from katgen.render.networkd_words import domain, endpoint, interface, key, section
 from katgen.render.view import ClusterView, NodeView, PeerView
 
@@ -31,6 +35,8 @@ net.ipv4.conf.all.send_redirects = 0
 -net.ipv4.conf.kat-br0.send_redirects = 0
 """
 _KEEPALIVE_S = 25
+_ADDRESS = "<address>"
+_SUBNET = "<subnet>"
 _HEADER = "# Managed by KAT; an edit is reported as drift.\n"
 _QUIET = (
     ("LinkLocalAddressing", "no"),
@@ -42,18 +48,33 @@ _QUIET = (
 
 def own(view: NodeView) -> tuple[Artifact, ...]:
     """Return the files that depend on the node's address."""
-    cluster = view.cluster
-    link = _overlay_link(cluster)
+    spec = view.cluster.spec
+    link = _overlay_link(view.cluster)
+    at = address(view.address)
+    prefix = network(view.subnet).partition("/")[2]
+    bridge = _bridge(spec.service_cidr).replace(_SUBNET, f"{at}/{prefix}")
+    overlay = _overlay(link, spec.cluster_cidr, spec.cluster_domain)
     return (
-        _file("50-kat-br0.netdev", _bridge_device(view)),
-        _file("50-kat-br0.network", _bridge(view)),
-        _file(f"50-{link}.network", _overlay(view, link)),
+        _file("50-kat-br0.network", bridge.replace(_ADDRESS, at)),
+        _file(f"50-{link}.network", overlay.replace(_ADDRESS, at)),
     )
 
 
 def shared(view: ClusterView) -> tuple[Artifact, ...]:
-    """Return the files that all nodes have alike: the overlay's devices, and forwarding."""
-    return (*_overlay_devices(view), _file("50-kat-port.network", _instance_port()), _forwarding())
+    """Return the files that all nodes have alike: devices, ports, the kernel's settings."""
+    return (
+        _file("50-kat-br0.netdev", _bridge_device(view)),
+        *_overlay_devices(view),
+        _file("50-kat-port.network", _instance_port()),
+        artifact(SYSCTL, _HEADER + _SYSCTL, activation=Activation.SYSCTL, pair_key=SYSCTL),
+    )
+
+
+def _bridge_device(view: ClusterView) -> str:
+    device = section(
+        "NetDev", Name="kat-br0", Kind="bridge", MACAddress=BRIDGE_MAC, MTUBytes=str(view.mtu)
+    )
+    return device + section("Bridge", STP="no", ForwardDelaySec="0", MulticastSnooping="no")
 
 
 def _overlay_devices(view: ClusterView) -> tuple[Artifact, ...]:
@@ -87,65 +108,48 @@ def _overlay_link(view: ClusterView) -> str:
     return "kat0" if view.spec.overlay == "wireguard" and view.multi_node else "kat-dns0"
 
 
-def _bridge_device(view: NodeView) -> str:
-    # The bridge's own MAC address is part of the data plane: units/data-plane.nft.
-    return section(
-        "NetDev",
-        Name="kat-br0",
-        Kind="bridge",
-        MACAddress=mac_of(view.address),
-        MTUBytes=str(view.cluster.mtu),
-    ) + section("Bridge", STP="no", ForwardDelaySec="0", MulticastSnooping="no")
-
-
-def _bridge(view: NodeView) -> str:
-    _, _, prefix = view.subnet.partition("/")
+@lru_cache(maxsize=8)
+def _bridge(service_cidr: IPv4Network) -> str:
+    """Return the bridge's settings with _SUBNET and _ADDRESS still to be put in."""
     return "".join(
         (
             section("Match", Name="kat-br0"),
             section("Link", RequiredForOnline="no"),
             section(
                 "Network",
-                ("Address", f"{view.address}/{prefix}"),
+                ("Address", _SUBNET),
                 ("ConfigureWithoutCarrier", "yes"),
                 ("IgnoreCarrierLoss", "yes"),
                 *_QUIET,
             ),
             "# Translated before it leaves; the route gives the node's own packets their source.\n",
-            section(
-                "Route",
-                Destination=str(view.cluster.spec.service_cidr),
-                PreferredSource=view.address,
-                Scope="link",
-            ),
+            _route(service_cidr),
         )
     )
 
 
-def _overlay(view: NodeView, link: str) -> str:
-    spec = view.cluster.spec
-    text = "".join(
+@lru_cache(maxsize=8)
+def _overlay(link: str, cluster_cidr: IPv4Network, cluster_domain: str) -> str:
+    """Return the settings of the overlay's link with _ADDRESS still to be put in."""
+    return "".join(
         (
             section("Match", Name=link),
             section("Link", RequiredForOnline="no"),
             section(
                 "Network",
-                ("Address", f"{view.address}/32"),
+                ("Address", f"{_ADDRESS}/32"),
                 *_QUIET,
-                ("DNS", view.address),
-                ("Domains", f"~{domain(spec.cluster_domain)}"),
+                ("DNS", _ADDRESS),
+                ("Domains", f"~{domain(cluster_domain)}"),
                 ("DNSDefaultRoute", "no"),
             ),
+            _route(cluster_cidr) if link == "kat0" else "",
         )
     )
-    if link != "kat0":
-        return text
-    return text + section(
-        "Route",
-        Destination=str(spec.cluster_cidr),
-        PreferredSource=view.address,
-        Scope="link",
-    )
+
+
+def _route(to: IPv4Network) -> str:
+    return section("Route", Destination=str(to), PreferredSource=_ADDRESS, Scope="link")
 
 
 def _tunnel(view: ClusterView) -> str:
@@ -155,7 +159,7 @@ def _tunnel(view: ClusterView) -> str:
 
 
 def _tunnel_peer(view: PeerView) -> tuple[Artifact, ...]:
-    settings = [("PublicKey", key(view.node.public_key)), ("AllowedIPs", view.subnet)]
+    settings = [("PublicKey", key(view.node.public_key)), ("AllowedIPs", network(view.subnet))]
     at = _endpoint(view)
     if at:
         settings.append(("Endpoint", endpoint(at)))
@@ -176,8 +180,8 @@ def _endpoint(view: PeerView) -> str:
 
 def _route_peer(view: PeerView) -> tuple[Artifact, ...]:
     # Gateway= would put the route on the bridge; MultiPathRoute= is the key that takes a link.
-    through = f"{view.node.gateway}@{interface(view.interface or UPLINK)}"
-    text = section("Route", Destination=view.subnet, MultiPathRoute=through)
+    through = f"{address(view.node.gateway)}@{interface(view.interface or UPLINK)}"
+    text = section("Route", Destination=network(view.subnet), MultiPathRoute=through)
     return (_peer_file(view, text, secret=False),)
 
 
@@ -200,11 +204,6 @@ def _instance_port() -> str:
             section("Bridge", HairPin="yes"),
         )
     )
-
-
-def _forwarding() -> Artifact:
-    text = _HEADER + _SYSCTL
-    return artifact(SYSCTL, text, activation=Activation.SYSCTL, pair_key=SYSCTL)
 
 
 def _file(name: str, text: str, *, secret: bool = False) -> Artifact:

@@ -15,9 +15,10 @@ from functools import cache
 from importlib.resources import files
 
 from katgen.bundle import Activation, Artifact, artifact
-from katgen.names import bridge_port, mac_of
+from katgen.names import BRIDGE_MAC, bridge_port, mac_of
+from katgen.render.ipv4 import address, network
 from katgen.render.nft_services import services
-from katgen.render.nft_words import address, element_lines, network
+from katgen.render.nft_words import element_lines
 from katgen.render.view import ClusterView, NodeView, PlacedInstance
 
 __all__ = ["cluster", "node", "services"]
@@ -41,7 +42,6 @@ def node(view: NodeView) -> tuple[Artifact, ...]:
         (
             _HEADER,
             f"define node_subnet = {network(view.subnet)}\n",
-            f"define node_mac = {mac_of(view.address)}\n",
             _INCLUDE_CLUSTER,
             element_lines("bridge kat instances", pins),
             element_lines("inet kat itself", [f"{a} . {a}" for a in placed]),
@@ -69,7 +69,8 @@ def cluster(view: ClusterView) -> tuple[Artifact, ...]:
             _HEADER,
             f"define cluster_cidr = {spec.cluster_cidr}\n",
             f"define service_cidr = {spec.service_cidr}\n",
-            f"define host_bits = 0.0.{host_bits >> 8}.{host_bits & 255}\n\n",
+            f"define host_bits = 0.0.{host_bits >> 8}.{host_bits & 255}\n",
+            f"define bridge_mac = {BRIDGE_MAC}\n\n",
             _rules(),
             _TUNNEL_ONLY if spec.overlay == "wireguard" else "",
         )

@@ -16,7 +16,8 @@ from collections.abc import Iterator
 
 from katgen.bundle import Activation, Artifact, artifact
 from katgen.names import split_key
-from katgen.render.nft_words import address, comment, element_lines, name
+from katgen.render.ipv4 import address, addresses
+from katgen.render.nft_words import comment, element_lines, name
 from katgen.render.view import NamespaceView, PlannedWorkload
 
 RANDOM_SLOT = 0x4B000000
@@ -92,13 +93,13 @@ def _ports(workload: PlannedWorkload, protocol: str) -> Iterator[str]:
 def _endpoints(workload: PlannedWorkload) -> Iterator[str]:
     first = STICKY_SLOT if _is_sticky(workload) else RANDOM_SLOT
     at = workload.plan.virtual_address
-    for slot, placement in enumerate(workload.plan.placements, first):
-        yield f"{at} . {slot:#x} : {address(placement.address)}"
+    ready = addresses([p.address for p in workload.plan.placements])
+    return (f"{at} . {slot:#x} : {one}" for slot, one in enumerate(ready, first))
 
 
 def _wall(view: NamespaceView) -> Iterator[str]:
     wall = name(f"ns-{view.name}")
-    inside = [address(p.address) for w in view.workloads for p in w.plan.placements]
+    inside = addresses([p.address for w in view.workloads for p in w.plan.placements])
     yield _WALL.format(wall=wall)
     yield element_lines(f"inet kat {wall}", inside)
     yield element_lines("inet kat isolated", [f"{a} : goto {wall}" for a in inside])

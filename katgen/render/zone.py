@@ -21,14 +21,19 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from katgen import names
 from katgen.bundle import Activation, Artifact, artifact
+from katgen.model.container import ContainerPort
+from katgen.model.objects import ServicePort
 from katgen.planned import Placement
+from katgen.render.ipv4 import address, addresses
 from katgen.render.view import NamespaceView, NodesView, PlannedWorkload
-from katgen.render.zone_words import address, label, name
+from katgen.render.zone_words import label, labels, name, room_for
 
 INSTANCE_TTL = 5
 STABLE_TTL = 30
 _NEGATIVE_TTL = 5
 """How long a resolver may remember that a name is not there: RFC 2308 §4."""
+_PORT_MAX = 62
+"""Of the characters of a port's name: with `_` before it, it is a label."""
 
 
 def path(origin: str) -> str:
@@ -39,90 +44,86 @@ def path(origin: str) -> str:
 def namespace(view: NamespaceView) -> tuple[Artifact, ...]:
     """Return the zone of a namespace."""
     domain = view.cluster.spec.cluster_domain
-    lines = [line for workload in view.workloads for line in _workload(workload, domain)]
-    return (_zone(names.zone(view.name, domain), domain, lines),)
+    origin = names.zone(view.name, domain)
+    apex = name(origin)
+    lines = [line for workload in view.workloads for line in _workload(workload, apex)]
+    return (_zone(origin, domain, lines),)
 
 
 def nodes(view: NodesView) -> tuple[Artifact, ...]:
     """Return the zone of the nodes' names."""
     domain = view.cluster.spec.cluster_domain
     origin = names.zone("node", domain)
-    lines = [_a(name(label(node), origin), STABLE_TTL, at) for node, at in view.addresses]
+    apex = name(origin)
+    room_for(apex, labels([node for node, _ in view.addresses]))
+    addresses([at for _, at in view.addresses])
+    lines = [f"{node}.{apex} {STABLE_TTL} IN A {at}" for node, at in view.addresses]
     return (_zone(origin, domain, lines),)
 
 
 def _zone(origin: str, domain: str, lines: Sequence[str]) -> Artifact:
-    apex, server = name(origin), name(domain)
-    body = "\n".join(lines)
+    apex, server, owner = name(origin), name(domain), name(f"hostmaster.{domain}")
+    body = "\n".join((*lines, ""))
     serial = int.from_bytes(hashlib.sha256(body.encode()).digest()[:4], "big") or 1
     head = (
-        f"; Managed by KAT.\n"
-        f"{apex} {STABLE_TTL} IN SOA {server} {name('hostmaster', domain)}"
-        f" {serial} 3600 600 86400 {_NEGATIVE_TTL}\n"
+        "; Managed by KAT; an edit is reported as drift.\n"
+        f"{apex} {STABLE_TTL} IN SOA {server} {owner} {serial} 3600 600 86400 {_NEGATIVE_TTL}\n"
         f"{apex} {STABLE_TTL} IN NS {server}\n"
     )
     where = path(origin)
-    text = head + body + "\n" if body else head
-    return artifact(where, text, activation=Activation.DNS, pair_key=where)
+    return artifact(where, head + body, activation=Activation.DNS, pair_key=where)
 
 
-def _workload(workload: PlannedWorkload, domain: str) -> Iterator[str]:
-    host = name(names.service_name(workload.key, domain))
-    placements = workload.plan.placements
+def _workload(workload: PlannedWorkload, apex: str) -> list[str]:
+    host = f"{label(names.split_key(workload.key)[1])}.{apex}"
     virtual = workload.plan.virtual_address
-    addresses = [p.address for p in placements]
-    yield from (_a(host, STABLE_TTL, virtual),) if virtual else _all(host, addresses)
-    yield from _all(name("ep", host), addresses)
+    ready = addresses([p.address for p in workload.plan.placements])
+    current = _current(workload.plan.placements)
+    room_for(host, ("vip", *labels(list(current))))
+    lines = [f"ep.{host} {INSTANCE_TTL} IN A {at}" for at in ready]
     if virtual:
-        yield _a(name("vip", host), STABLE_TTL, virtual)
-    for ordinal, placement in _current(placements).items():
-        yield _a(name(label(ordinal), host), INSTANCE_TTL, placement.address)
-    yield from _services(workload, host)
+        lines.append(f"{host} {STABLE_TTL} IN A {address(virtual)}")
+        lines.append(f"vip.{host} {STABLE_TTL} IN A {virtual}")
+    else:
+        lines += [f"{host} {INSTANCE_TTL} IN A {at}" for at in ready]
+    lines += [f"{ordinal}.{host} {INSTANCE_TTL} IN A {at}" for ordinal, at in current.items()]
+    lines += _instance_services(workload, host, current)
+    lines += _virtual_services(workload, host)
+    return lines
 
 
-def _all(host: str, addresses: Iterable[str]) -> Iterator[str]:
-    return (_a(host, INSTANCE_TTL, at) for at in addresses)
-
-
-def _current(placements: Iterable[Placement]) -> dict[str, Placement]:
-    """Return the latest incarnation of each ordinal."""
+def _current(placements: Iterable[Placement]) -> dict[str, str]:
+    """Return the address of each ordinal; of two incarnations the later one's."""
     latest: dict[str, Placement] = {}
-    for placement in placements:
-        known = latest.get(placement.ordinal)
-        if known is None or known.incarnation < placement.incarnation:
-            latest[placement.ordinal] = placement
-    return latest
+    for one in placements:
+        known = latest.setdefault(one.ordinal, one)
+        if known.incarnation < one.incarnation:
+            latest[one.ordinal] = one
+    return {ordinal: one.address for ordinal, one in latest.items()}
 
 
-def _services(workload: PlannedWorkload, host: str) -> Iterator[str]:
-    """Return the SRV records of named ports, RFC 2782."""
-    balancer = workload.objects.load_balancer
-    virtual = workload.plan.virtual_address
-    if balancer and virtual:
-        for port in balancer.spec.ports:
-            if port.name:
-                yield _srv(_service(port.name, port.protocol, host), STABLE_TTL, port.port, host)
-    for owner in (name("ep", host),) if virtual else (host, name("ep", host)):
-        yield from _instance_services(workload, host, owner)
-
-
-def _instance_services(workload: PlannedWorkload, host: str, owner: str) -> Iterator[str]:
-    ordinals = _current(workload.plan.placements)
+def _instance_services(
+    workload: PlannedWorkload, host: str, ordinals: Iterable[str]
+) -> Iterator[str]:
+    """Return the SRV records of the instances' named ports, RFC 2782."""
+    owners = (f"ep.{host}",) if workload.plan.virtual_address else (host, f"ep.{host}")
     for port in workload.objects.workload.spec.container.ports:
+        for owner in owners if port.name else ():
+            start = f"{_service(port, owner)} {INSTANCE_TTL} IN SRV 0 0 {port.container_port}"
+            yield from [f"{start} {ordinal}.{host}" for ordinal in ordinals]
+
+
+def _virtual_services(workload: PlannedWorkload, host: str) -> Iterator[str]:
+    """Return the SRV records of the virtual address's named ports."""
+    balancer = workload.objects.load_balancer
+    if balancer is None or not workload.plan.virtual_address:
+        return
+    for port in balancer.spec.ports:
         if port.name:
-            service = _service(port.name, port.protocol, owner)
-            for ordinal in ordinals:
-                target = name(ordinal, host)
-                yield _srv(service, INSTANCE_TTL, port.container_port, target)
+            yield f"{_service(port, host)} {STABLE_TTL} IN SRV 0 0 {port.port} {host}"
 
 
-def _service(port: str, protocol: str, host: str) -> str:
-    return name(f"_{label(port, longest=62)}", f"_{protocol.lower()}", host)
-
-
-def _a(host: str, ttl: int, at: str) -> str:
-    return f"{host} {ttl} IN A {address(at)}"
-
-
-def _srv(service: str, ttl: int, port: int, target: str) -> str:
-    return f"{service} {ttl} IN SRV 0 0 {port} {target}"
+def _service(port: ContainerPort | ServicePort, host: str) -> str:
+    prefix = f"_{label(port.name or '', longest=_PORT_MAX)}._{port.protocol.lower()}"
+    room_for(host, (prefix,))
+    return f"{prefix}.{host}"

@@ -1,36 +1,52 @@
-"""Encoders: names and addresses → RFC 1035 master files."""
+"""Encoders: names → RFC 1035 master files. Only lower-case letters, digits, `-` and `_` occur.
+
+A name is made of a checked host and checked labels, and its length is checked for each host once,
+so that a record costs one formatting.
+"""
 
 import re
+from collections.abc import Iterable, Sequence
 
 from katgen.errors import EncodeError
-from katgen.names import DNS_NAME_MAX, LABEL_MAX, is_label
+from katgen.names import DNS_NAME_MAX, LABEL_MAX
 
-_OCTETS = frozenset(str(value) for value in range(256))
-_NAME = re.compile(r"([a-z0-9_-]{1,63}\.)+")
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_LABELS = re.compile(r"(?:[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?\n)*")
+_NAME = re.compile(r"([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)+")
 
 
 def label(text: str, longest: int = LABEL_MAX) -> str:
     """Return one label as it is. EncodeError if it is none, or longer than `longest`."""
-    if not is_label(text) or len(text) > longest:
+    if len(text) > longest or _LABEL.fullmatch(text) is None:
         raise EncodeError(f"{text[:80]!r} is not a DNS label of at most {longest} characters")
     return text
 
 
-def name(*parts: str) -> str:
-    """Return the parts joined and fully qualified. EncodeError if DNS cannot carry the name."""
-    joined = ".".join(parts).rstrip(".") + "."
-    if len(joined) > DNS_NAME_MAX + 1:
+def labels(texts: Sequence[str]) -> Sequence[str]:
+    """Return the labels as they are: `label` of each, at a fraction of the cost."""
+    joined = "\n".join((*texts, ""))
+    if joined.count("\n") != len(texts) or _LABELS.fullmatch(joined) is None:
+        for text in texts:
+            label(text)
+    return texts
+
+
+def name(text: str) -> str:
+    """Return a name without final dot fully qualified. EncodeError if DNS cannot carry it."""
+    if _NAME.fullmatch(f"{text}.") is None or len(text) > DNS_NAME_MAX:
+        raise EncodeError(f"{text[:80]!r} is not a DNS name of at most {DNS_NAME_MAX} characters")
+    return f"{text}."
+
+
+def room_for(host: str, prefixes: Iterable[str]) -> None:
+    """Raise EncodeError if one of the names `<prefix>.<host>` is longer than DNS carries.
+
+    `host` is fully qualified; its final dot does not count.
+    """
+    longest = max(prefixes, key=len, default="")
+    length = len(longest) + len(host)
+    if length > DNS_NAME_MAX:
         raise EncodeError(
-            f"the name {joined[:80]}… has {len(joined) - 1} characters; DNS carries {DNS_NAME_MAX}"
+            f"the name {longest[:40]}….{host[:40]}… has {length} characters; "
+            f"DNS carries {DNS_NAME_MAX}"
         )
-    if _NAME.fullmatch(joined) is None:
-        raise EncodeError(f"{joined[:80]!r} is not a DNS name")
-    return joined
-
-
-def address(text: str) -> str:
-    """Return a dotted IPv4 address as it is. EncodeError if it is none."""
-    octets = text.split(".")
-    if len(octets) != 4 or not _OCTETS.issuperset(octets):  # noqa: PLR2004 -- IPv4
-        raise EncodeError(f"{text[:40]!r} is not an IPv4 address")
-    return text

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from katgen.names import bridge_port, mac_of
+from katgen.names import BRIDGE_MAC, bridge_port, mac_of
 from katgen.render.networkd import SYSCTL
 from tests.environment import require
 from tests.lab.enclosure import SCRATCH, Enclosure, enclosure
@@ -168,8 +168,7 @@ def fabric(nodes: Sequence[str], *, bridge_calls: bool) -> Iterator[Fabric]:
             net.namespace(node)
             _plug(net, node, "lan", "lan0")
             _plug(net, node, "tunnel", "kat0")
-            mac = mac_of(f"10.100.{number}.1")
-            net.script(node, NODE, str(number), mac, str(int(bridge_calls)))
+            net.script(node, NODE, str(number), BRIDGE_MAC, str(int(bridge_calls)))
         yield net
 
 

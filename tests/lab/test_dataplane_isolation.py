@@ -99,7 +99,7 @@ def _become(net: Fabric, mac: str, address: str) -> None:
         CLIENT,
         "ip addr flush dev eth0; ip link set eth0 address $1; ip addr add $2/24 dev eth0;"
         "ip route replace default via 10.100.1.1;"
-        "ip neigh replace 10.100.1.1 lladdr 0a:4b:0a:64:01:01 dev eth0;"
+        "ip neigh replace 10.100.1.1 lladdr 0a:4b:00:00:00:00 dev eth0;"
         "ip neigh replace 10.100.1.10 lladdr 0a:4b:0a:64:01:0a dev eth0",
         mac,
         address,
@@ -113,7 +113,7 @@ def test_nobody_can_claim_the_nodes_address(net: Fabric) -> None:
     net.echo(CLIENT, "arp", "10.100.1.1", "eth0")
     net.echo(CLIENT, "arp", CLIENT, "eth0")
     known = net.run("10.100.1.10", ["ip", "neigh", "show", "10.100.1.1"]).stdout
-    assert "0a:4b:0a:64:01:01" in known
+    assert "0a:4b:00:00:00:00" in known
 
 
 def test_instances_have_no_second_way_over_ipv6(net: Fabric) -> None:
