@@ -51,8 +51,10 @@ def _checked(*checks: Callable[[str], str]) -> AfterValidator:
     """Return a validator in which each check gives a complaint, or ''."""
 
     def check(text: str) -> str:
-        for complaint in filter(None, (one(text) for one in checks)):
-            raise ValueError(complaint)
+        for one in checks:
+            complaint = one(text)
+            if complaint:
+                raise ValueError(complaint)
         return text
 
     return AfterValidator(check)
