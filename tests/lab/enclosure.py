@@ -16,7 +16,7 @@ from tests.environment import rootfs_path
 from tests.lab.archive import tar
 from tests.lab.process import Ran, finish
 
-SCRATCH = "/mnt"
+SCRATCH = "/media"  # nobody clones into it: what is below is hidden inside
 """A tmpfs in the enclosure for uppers and container storage: Podman's overlay driver accepts it."""
 
 # The root file system may itself be below SCRATCH: the working directory still is after the mount.

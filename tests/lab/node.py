@@ -12,6 +12,7 @@ from tests.lab.enclosure import SCRATCH, Enclosure
 from tests.lab.process import RUN_S, Ran, finish, wait_ready
 
 BOOT_S = 60
+WAIT_ONLINE = "/usr/lib/systemd/systemd-networkd-wait-online"
 NO_PIDS = b"# cgroup v1 outside: no pids controller in here\n[containers]\npids_limit=0\n"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -93,6 +94,7 @@ def wait_until_up(booting: Booting) -> Node:
             raise RuntimeError(f"node {booting.name} does not boot:\n{console[-4000:]}") from err
     leader = int(said.partition("X_NSPAWN_LEADER_PID=")[2].split()[0])
     node = Node(booting.name, booting.address, leader, booting.enclosure)
+    node.run([WAIT_ONLINE, "--interface=host0", f"--timeout={BOOT_S}"])
     # Podman with a user namespace fails while anything is mounted below /sys/kernel.
     node.run(["umount", "-R", "/sys/kernel"], check=False)
     if "pids" not in node.run(["cat", "/sys/fs/cgroup/cgroup.controllers"]).stdout.split():
