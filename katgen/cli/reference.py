@@ -32,7 +32,7 @@ def markdown() -> str:
 
 
 def _section(name: str) -> str:
-    context = click.Context(katcall, info_name="katcall")
+    context = click.Context(katcall, info_name="katcall", **katcall.context_settings)
     command = katcall.get_command(context, name)
     if command is None:
         return ""
