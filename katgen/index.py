@@ -48,9 +48,10 @@ class Index:
     evicting: frozenset[NodeName]
     """Nodes with a taint that may drive running instances away."""
     pending: set[WorkloadKey] = field(default_factory=set)
-    revisions: dict[WorkloadKey, tuple[WorkloadObjects, tuple[object, ...], str]] = field(
+    revisions: dict[WorkloadKey, tuple[WorkloadObjects, Mapping[str, object], str]] = field(
         default_factory=dict
     )
+    """The objects and references that a revision was made of, so that it is made once."""
 
 
 def index_of(parent: Plan, specs: Specs, inventory: Inventory) -> Index:

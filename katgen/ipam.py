@@ -101,41 +101,41 @@ class Layout:
 
 
 class NodeAddresses:
-    """The instance addresses of one node: one bit per host number, set if used or resting."""
+    """The instance addresses of one node: for each host number, whether it is used or resting."""
 
-    __slots__ = ("_last", "_network", "base", "limit", "taken")
+    __slots__ = ("_last", "_lowest", "_network", "base", "limit", "taken")
 
     def __init__(self, subnet: str, bits: int) -> None:
         self.base = address_number(subnet.partition("/")[0])
         self.limit = (1 << bits) - 1
-        self.taken = (1 << FIRST_HOST) - 1
+        self.taken = bytearray(self.limit + 1)
+        self.taken[:FIRST_HOST] = b"\1" * FIRST_HOST
+        self._lowest = FIRST_HOST
         network, _, last = address_text(self.base).rpartition(".")
         self._network = f"{network}." if bits <= _OCTET else ""
         self._last = int(last)
 
     def claim(self, address: str) -> None:
         """Mark an address of this subnet as used or resting."""
-        self.taken |= 1 << (address_number(address) - self.base)
+        self.taken[address_number(address) - self.base] = 1
 
     def take(self) -> str:
         """Use and return the lowest free address. Raises ValueError if there is none."""
-        lowest = ~self.taken & (self.taken + 1)
-        host = lowest.bit_length() - 1
-        if host >= self.limit:
+        host, taken = self._lowest, self.taken
+        while taken[host]:
+            host += 1
+        if host == self.limit:
             raise ValueError(f"no address is free in the subnet of {address_text(self.base)}")
-        self.taken |= lowest
+        taken[host] = 1
+        self._lowest = host + 1
         if self._network:
             return f"{self._network}{self._last + host}"
         return address_text(self.base + host)
 
-    def owns(self, address: str) -> bool:
-        """Whether the address is inside this subnet."""
-        return 0 <= address_number(address) - self.base <= self.limit
-
     @property
     def free(self) -> int:
         """How many addresses `take` can still give."""
-        return self.limit - self.taken.bit_count()
+        return self.taken.count(0, 0, self.limit)
 
 
 def uid_base(number: int) -> int:

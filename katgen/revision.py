@@ -32,12 +32,13 @@ JOB_ROLLING: Final = (
 """Fields of a job that land in an instance's unit; the schedule lands in a timer."""
 
 _ENCODER: Final = msgspec.json.Encoder(order="deterministic")
+_NOTHING: Final[Mapping[str, object]] = {}
 _ATOMS: Final = (str, int, dict, type(None))
 _defaults: dict[type[Spec], Mapping[str, object]] = {}
 
 
-def revision(objects: WorkloadObjects, specs: Specs) -> str:
-    """Return the hash over a workload, the Configs it mounts and the keys of its Secrets."""
+def revision(objects: WorkloadObjects, referenced: Mapping[str, object]) -> str:
+    """Return the hash over a workload and what `referenced_by` it."""
     workload = objects.workload
     content: dict[str, object] = {
         "workload": _plain(workload.spec, NOT_ROLLING),
@@ -48,14 +49,13 @@ def revision(objects: WorkloadObjects, specs: Specs) -> str:
         content["job"] = _job(objects.job)
     if objects.build is not None:
         content["build"] = _build(objects.build)
-    content |= _referenced(workload, specs)
+    content |= referenced
     digest = hashlib.sha256(_ENCODER.encode(content))
     return digest.hexdigest()[:LENGTH]
 
 
 def references(workload: Workload) -> tuple[tuple[WorkloadKey, ...], tuple[WorkloadKey, ...]]:
     """Return the keys of the Configs and of the Secrets that a workload names, sorted."""
-    namespace = workload.metadata.namespace
     spec = workload.spec
     configs: set[str] = set()
     secrets = {e.value_from.secret.name for e in spec.container.env if e.value_from is not None}
@@ -64,16 +64,20 @@ def references(workload: Workload) -> tuple[tuple[WorkloadKey, ...], tuple[Workl
             configs.add(volume.config.name)
         elif volume.secret is not None:
             secrets.add(volume.secret.name)
+    if not configs and not secrets:
+        return (), ()
+    namespace = workload.metadata.namespace
     return (
         tuple([key(namespace, name) for name in sorted(configs)]),
         tuple([key(namespace, name) for name in sorted(secrets)]),
     )
 
 
-def _referenced(workload: Workload, specs: Specs) -> dict[str, object]:
+def referenced_by(workload: Workload, specs: Specs) -> Mapping[str, object]:
+    """Return the data of the Configs and the keys of the Secrets that a workload names."""
     configs, secrets = references(workload)
     if not configs and not secrets:
-        return {}
+        return _NOTHING
     data = {k: specs.configs[k].data for k in configs if k in specs.configs}
     keys = {k: sorted(specs.secrets[k]) for k in secrets if k in specs.secrets}
     return {name: value for name, value in (("configs", data), ("secrets", keys)) if value}
@@ -100,10 +104,12 @@ def _plain(model: Spec, without: frozenset[str] = frozenset()) -> dict[str, obje
         defaults = _defaults[kind] = _defaults_of(kind)
     values = model.__dict__
     plain: dict[str, object] = {}
-    for name in model.model_fields_set - without:
-        shown = _plain_value(values[name])
-        if shown != defaults[name]:
-            plain[name] = shown
+    for name in model.__pydantic_fields_set__:
+        value = values[name]
+        if not isinstance(value, str):
+            value = _plain_value(value)
+        if value != defaults[name] and name not in without:
+            plain[name] = value
     return plain
 
 

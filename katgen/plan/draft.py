@@ -12,7 +12,7 @@ from katgen.model.specs import Specs, WorkloadObjects
 from katgen.names import NodeName, Ordinal, WorkloadKey
 from katgen.plan.ledger import Ledger
 from katgen.planned import Inventory, Placement, Plan, Unplaced, WorkloadPlan
-from katgen.revision import references, revision
+from katgen.revision import referenced_by, revision
 from katgen.schedule.match import evicting
 from katgen.schedule.needs import DAEMON, Needs, needs_of
 from katgen.schedule.place import Choice, Target, place
@@ -69,8 +69,8 @@ class Draft:
         self._tasks: list[Task] = []
         self._workloads: dict[WorkloadKey, WorkloadPlan | None] = {}
         """What differs from the parent; None for a deleted workload."""
-        self._nodes_of: dict[WorkloadKey, list[int]] = {}
-        """Where the instances of the workloads in hand are now."""
+        self._placed: dict[WorkloadKey, tuple[Placement, ...]] = {}
+        """What the workloads in hand have at this moment."""
         index.plan = None
         index.quotas.set_limits(specs.namespaces)
 
@@ -137,16 +137,12 @@ class Draft:
         return found
 
     def _revision(self, key: WorkloadKey, objects: WorkloadObjects) -> str:
-        configs, secrets = references(objects.workload)
-        data: tuple[object, ...] = (
-            *map(self._specs.configs.get, configs),
-            *map(self._specs.secrets.get, secrets),
-        )
+        referenced = referenced_by(objects.workload, self._specs)
         known = self.index.revisions.get(key)
-        if known is not None and known[:2] == (objects, data):
+        if known is not None and known[0] is objects and known[1] == referenced:
             return known[2]
-        made = revision(objects, self._specs)
-        self.index.revisions[key] = (objects, data, made)
+        made = revision(objects, referenced)
+        self.index.revisions[key] = (objects, referenced, made)
         return made
 
     def _retire(self, key: WorkloadKey) -> None:
@@ -179,33 +175,35 @@ class Draft:
             index.table, index.pools, index.catalog, index.quotas, self._where, bin_pack
         )  # fmt: skip
         for task in self._tasks:
-            self._nodes_of[task.key] = self._held(task.verdict)
+            self._placed[task.key] = self._held(task.verdict)
         for task in sorted(self._tasks, key=Task.order):
             self._place_one(board, task)
         index.pools.trim()
 
     def _place_one(self, board: Board, task: Task) -> None:
-        placements = list(task.verdict.keep)
+        verdict = task.verdict
+        placements = list(verdict.keep)
         unplaced: tuple[Unplaced, ...] = ()
         following = self._next_incarnation(task)
-        if task.verdict.orders:
+        if verdict.orders or verdict.fresh:
             turn = Turn(board, task.needs)
-            outcome = place(turn, task.verdict.orders, Target(task.before, task.revision))
+            outcome = place(turn, verdict, Target(task.before, task.revision))
             turn.finish()
             placements += outcome.stay
-            placements += self._placements(task, outcome.choices, following)
+            placements += self._chosen(task, outcome.choices, following)
             following += len(outcome.choices)
+            placements += self._filled(task, outcome.filled, following)
+            following += len(outcome.filled)
             unplaced = tuple(outcome.unplaced)
             self.counters.examined += turn.examined
-            self.counters.placed += len(outcome.choices)
-            if len(outcome.choices) < len(placements):
+            self.counters.placed += len(outcome.choices) + len(outcome.filled)
+            if len(outcome.filled) < len(placements):
                 placements.sort(key=lambda p: ordinal_order(p.ordinal))
         planned = WorkloadPlan(
             task.revision, following, task.uid_base, task.virtual_address,
-            tuple(placements), unplaced, _homes(task.verdict, placements),
+            tuple(placements), unplaced, _homes(verdict, placements),
         )  # fmt: skip
-        numbers = self.index.table.index
-        self._nodes_of[task.key] = [numbers[p.node] for p in placements]
+        self._placed[task.key] = planned.placements
         self._settle(task, planned)
 
     def _settle(self, task: Task, planned: WorkloadPlan) -> None:
@@ -216,7 +214,7 @@ class Draft:
         if planned != task.old:
             self._workloads[task.key] = planned
 
-    def _placements(
+    def _chosen(
         self, task: Task, choices: Iterable[Choice], incarnation: int
     ) -> Iterator[Placement]:
         """Yield the placements for new places, each with an address."""
@@ -234,25 +232,32 @@ class Draft:
                 choice.ordinal, number, current, names[i], address, choice.gpus, choice.stop_first
             )
 
+    def _filled(self, task: Task, nodes: Iterable[int], incarnation: int) -> Iterator[Placement]:
+        """Yield the same for fresh ordinals that were placed all at once."""
+        names, addresses, current = self.index.table.names, self.index.addresses, task.revision
+        stop_first = task.needs.stop_first
+        fresh = zip(task.verdict.fresh, nodes, strict=False)
+        for number, (ordinal, i) in enumerate(fresh, incarnation):
+            address = addresses[i].take()
+            yield Placement(ordinal, number, current, names[i], address, (), stop_first)
+
     def _next_incarnation(self, task: Task) -> int:
         known = task.old or self._parent.retired.get(task.key)
         return known.next_incarnation if known else 1
 
-    def _held(self, verdict: Verdict) -> list[int]:
-        """Return the nodes of the instances that run until their turn comes, and maybe longer."""
-        numbers = self.index.table.index
-        held = [numbers[p.node] for p in verdict.keep]
-        held += [numbers[o.previous.node] for o in verdict.orders if o.previous is not None]
-        return held
+    def _held(self, verdict: Verdict) -> tuple[Placement, ...]:
+        """Return what runs until its turn comes, and maybe longer."""
+        waiting = (o.previous for o in verdict.orders if o.previous is not None)
+        return (*verdict.keep, *waiting)
 
     def _where(self, key: WorkloadKey) -> Sequence[int]:
         """Return the node of every instance that a workload has at this moment."""
-        known = self._nodes_of.get(key)
-        if known is not None:
-            return known
-        planned = self._parent.workloads.get(key)
+        placements = self._placed.get(key)
+        if placements is None:
+            planned = self._parent.workloads.get(key)
+            placements = planned.placements if planned else ()
         numbers = self.index.table.index
-        return [numbers[p.node] for p in planned.placements] if planned else ()
+        return [numbers[p.node] for p in placements]
 
     # -- put together
 
@@ -274,6 +279,9 @@ class Draft:
 
     def changed_nodes(self) -> tuple[NodeName, ...]:
         """Return the nodes on which instances came, went or changed."""
+        if not self._parent.workloads:
+            table = self.index.table
+            return tuple(n for n, count in zip(table.names, table.count, strict=True) if count)
         nodes: set[NodeName] = set()
         for key, planned in self._workloads.items():
             nodes |= _moved(self._parent.workloads.get(key), planned)
@@ -310,6 +318,7 @@ def _is_settled(
         old is not None
         and not verdict.remove
         and not verdict.orders
+        and not verdict.fresh
         and not old.unplaced
         and (old.revision, old.uid_base, old.virtual_address) == decisions
     )

@@ -41,6 +41,11 @@ class Catalog:
         for label in _repelled(needs):
             self._repelling[label].pop(key, None)
 
+    @property
+    def has_repelling(self) -> bool:
+        """Whether any workload keeps others away."""
+        return bool(self._repelling)
+
     def meant_by(self, namespace: str, company: Company) -> Iterator[WorkloadKey]:
         """Yield the workloads of a namespace that a term means."""
         lists = [self._labelled.get((namespace, key, value), {}) for key, value in company.labels]

@@ -54,8 +54,8 @@ class NodeTable:
         self.open = [n.ready and not n.unschedulable for n in self.nodes]
         self.cpu_all = [n.allocatable.get("cpu", UNLIMITED) for n in self.nodes]
         self.memory_all = [n.allocatable.get("memory", UNLIMITED) for n in self.nodes]
-        self._cpu_whole = [amount or 1 for amount in self.cpu_all]
-        self._memory_whole = [amount or 1 for amount in self.memory_all]
+        self._cpu_scale = [_scale(amount) for amount in self.cpu_all]
+        self._memory_scale = [_scale(amount) for amount in self.memory_all]
         self.cpu_free = list(self.cpu_all)
         self.memory_free = list(self.memory_all)
         self.slots_total = [slots[name].total for name in self.names]
@@ -117,33 +117,38 @@ class NodeTable:
     ) -> tuple[list[int], list[int]]:
         """Put up to `count` plain instances on the best nodes of `heap` that are not in `own`.
 
-        Plain: an instance that needs CPU, memory and an address, and no more. Takes nodes off the
-        heap; returns those chosen, which `own` counts then, and those passed over. This is what
+        Plain: an instance that needs CPU, memory and an address, and no more. Returns the nodes
+        chosen, which `own` counts then, and those passed over, which are off the heap. This is what
         `occupy` does for each of them, in one loop: a large plan spends its time here.
         """
         key, counts, slots_free = self.key, self.count, self.slots_free
-        cpu, cpu_free, cpu_all = needs.cpu, self.cpu_free, self._cpu_whole
-        memory, memory_free, memory_all = needs.memory, self.memory_free, self._memory_whole
+        cpu, cpu_free, cpu_all = needs.cpu, self.cpu_free, self.cpu_all
+        memory, memory_free, memory_all = needs.memory, self.memory_free, self.memory_all
+        cpu_scale, memory_scale = self._cpu_scale, self._memory_scale
         chosen: list[int] = []
         passed: list[int] = []
         while heap and count:
             entry = heap[0]
             i = entry & INDEX_MASK
-            if entry != key[i]:
-                refresh_top(heap, key)
+            now = key[i]
+            if entry < now:
+                heapreplace(heap, now)
                 continue
-            heappop(heap)
             cpu_left, memory_left = cpu_free[i] - cpu, memory_free[i] - memory
-            if cpu_left < 0 or memory_left < 0 or slots_free[i] < 1 or i in own:
-                passed.append(i)
+            if entry > now or cpu_left < 0 or memory_left < 0 or slots_free[i] < 1 or i in own:
+                heappop(heap)
+                if entry == now:
+                    passed.append(i)
                 continue
             cpu_free[i], memory_free[i] = cpu_left, memory_left
             slots_free[i] -= 1
             counts[i] += 1
-            load = (cpu_all[i] - cpu_left) * FULL // cpu_all[i]
-            other = (memory_all[i] - memory_left) * FULL // memory_all[i]
-            load = max(load, other)
-            key[i] = load << _LOAD_SHIFT | counts[i] << _COUNT_SHIFT | i
+            load = (cpu_all[i] - cpu_left) * cpu_scale[i]
+            other = (memory_all[i] - memory_left) * memory_scale[i]
+            if other > load:  # noqa: PLR1730 -- max() takes thrice as long
+                load = other
+            key[i] = now = int(load) << _LOAD_SHIFT | counts[i] << _COUNT_SHIFT | i
+            heapreplace(heap, now)
             own[i] = 1
             chosen.append(i)
             count -= 1
@@ -170,17 +175,20 @@ class NodeTable:
 
     def load(self, i: int) -> int:
         """Return how much of the scarcer of CPU and memory is requested, in thousandths."""
-        cpu, memory = self._cpu_whole[i], self._memory_whole[i]
-        return max(
-            (cpu - self.cpu_free[i]) * FULL // cpu,
-            (memory - self.memory_free[i]) * FULL // memory,
-        )
+        cpu = (self.cpu_all[i] - self.cpu_free[i]) * self._cpu_scale[i]
+        memory = (self.memory_all[i] - self.memory_free[i]) * self._memory_scale[i]
+        return int(max(cpu, memory))
 
     def _rank(self, i: int) -> None:
         load, count = self.load(i), self.count[i]
         if self._bin_pack:
             load, count = _LOAD_MAX - min(load, _LOAD_MAX), _COUNT_MAX - count
         self.key[i] = load << _LOAD_SHIFT | count << _COUNT_SHIFT | i
+
+
+def _scale(amount: int) -> float:
+    """Return what turns a used amount into load; products of IEEE doubles are alike everywhere."""
+    return 0.0 if amount in {0, UNLIMITED} else FULL / amount
 
 
 def refresh_top(heap: list[int], key: list[int]) -> int:

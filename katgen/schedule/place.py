@@ -9,7 +9,7 @@ from katgen.planned import Placement, Refusal, Unplaced
 from katgen.schedule.feasible import refusals
 from katgen.schedule.needs import DAEMON, Needs
 from katgen.schedule.nodes import OUTSIDE
-from katgen.schedule.reconcile import Order
+from katgen.schedule.reconcile import Order, Verdict
 from katgen.schedule.turn import Turn
 
 
@@ -25,8 +25,12 @@ class Choice(msgspec.Struct, frozen=True, gc=False):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """New places, instances that stay as they are, and what has no place."""
+    """New places, instances that stay as they are, and what has no place.
 
+    `filled` are nodes for the first of the fresh ordinals, `choices` is everything else new.
+    """
+
+    filled: Sequence[int]
     choices: Sequence[Choice]
     stay: Sequence[Placement]
     unplaced: Sequence[Unplaced]
@@ -39,38 +43,26 @@ class Target(msgspec.Struct, frozen=True):
     revision: str
 
 
-def place(turn: Turn, orders: Sequence[Order], target: Target) -> Outcome:
-    """Find a node for every order, in order."""
-    quick = _fill(turn, orders)
-    slow = _Placing(turn, target, list(quick))
-    for order in orders[len(quick) :]:
-        slow.settle(order)
-    return Outcome(slow.choices, slow.stay, slow.unplaced)
-
-
-def _fill(turn: Turn, orders: Sequence[Order]) -> Sequence[Choice]:
-    """Place as many of the first orders as need nothing but room, all at once."""
-    if not turn.is_plain or turn.needs.kind == DAEMON:
-        return ()
-    fresh = 0
-    for order in orders:
-        if order.previous is not None or order.homes:
-            break
-        fresh += 1
-    nodes, stop_first = turn.fill(fresh), turn.needs.stop_first
-    return [
-        Choice(order.ordinal, i, stop_first=stop_first)
-        for order, i in zip(orders, nodes, strict=False)
-    ]
+def place(turn: Turn, verdict: Verdict, target: Target) -> Outcome:
+    """Find a node for whatever needs one: first what exists, then what is new, in order."""
+    placing = _Placing(turn, target)
+    for order in verdict.orders:
+        placing.settle(order)
+    fresh = verdict.fresh
+    quick = turn.is_plain and turn.needs.kind != DAEMON
+    filled = turn.fill(len(fresh)) if quick else ()
+    for ordinal in fresh[len(filled) :]:
+        placing.settle(Order(ordinal))
+    return Outcome(filled, placing.choices, placing.stay, placing.unplaced)
 
 
 class _Placing:
-    """Places the orders of one workload one by one."""
+    """Places the instances of one workload one by one."""
 
-    def __init__(self, turn: Turn, target: Target, choices: list[Choice]) -> None:
+    def __init__(self, turn: Turn, target: Target) -> None:
         self.turn = turn
         self.target = target
-        self.choices = choices
+        self.choices: list[Choice] = []
         self.stay: list[Placement] = []
         self.unplaced: list[Unplaced] = []
         self._refused: tuple[Refusal, ...] | None = None

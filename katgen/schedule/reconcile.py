@@ -27,12 +27,14 @@ class Order(msgspec.Struct, frozen=True, gc=False):
 class Verdict(msgspec.Struct, frozen=True):
     """What becomes of one workload. `keep` stays as it is; `remove` goes whatever happens.
 
+    `orders` have a predecessor or data somewhere and come first; `fresh` ones have neither.
     `homes` are nodes with data of ordinals that do not run.
     """
 
     keep: Sequence[Placement] = ()
     remove: Sequence[Placement] = ()
     orders: Sequence[Order] = ()
+    fresh: Sequence[Ordinal] = ()
     homes: Mapping[Ordinal, NodeName] = {}
 
 
@@ -91,32 +93,49 @@ def reconcile(
     old: WorkloadPlan | None, ordinals: Sequence[Ordinal], situation: Situation
 ) -> Verdict:
     """Return what becomes of a workload whose instances shall be `ordinals`."""
-    running = {p.ordinal: p for p in old.placements} if old else {}
-    retry = {u.ordinal for u in old.unplaced} if old else set()
+    if old is None:
+        return _first(ordinals, situation)
+    running = {p.ordinal: p for p in old.placements}
+    retry = {u.ordinal for u in old.unplaced}
     keep: list[Placement] = []
     remove: list[Placement] = []
     orders: list[Order] = []
+    fresh: list[Ordinal] = []
     for ordinal in ordinals:
         current = running.pop(ordinal, None)
-        if current is None:
-            orders.append(Order(ordinal, None, _homes(situation, ordinal, old)))
-        elif not situation.stays(current.node):
-            remove.append(current)
-            orders.append(Order(ordinal, None, _homes(situation, ordinal, old, current)))
+        if current is None or not situation.stays(current.node):
+            homes = _homes(situation, ordinal, old, current)
+            if current is not None:
+                remove.append(current)
+            if homes:
+                orders.append(Order(ordinal, None, homes))
+            else:
+                fresh.append(ordinal)
         elif current.revision != situation.revision or situation.reconsider or ordinal in retry:
             homes = (current.node,) if situation.needs.storage else ()
             orders.append(Order(ordinal, current, homes))
         else:
             keep.append(current)
     remove.extend(running.values())
-    return Verdict(keep, remove, orders, _left_behind(old, running, situation.needs))
+    return Verdict(keep, remove, orders, fresh, _left_behind(old, running, situation.needs))
+
+
+def _first(ordinals: Sequence[Ordinal], situation: Situation) -> Verdict:
+    """Return the verdict on a workload that was not there before."""
+    if not situation.needs.storage:
+        return Verdict(fresh=ordinals)
+    tied = [(ordinal, situation.data(ordinal)) for ordinal in ordinals]
+    return Verdict(
+        orders=[Order(ordinal, None, homes) for ordinal, homes in tied if homes],
+        fresh=[ordinal for ordinal, homes in tied if not homes],
+    )
 
 
 def _homes(
     situation: Situation,
     ordinal: Ordinal,
-    old: WorkloadPlan | None,
-    current: Placement | None = None,
+    old: WorkloadPlan,
+    current: Placement | None,
 ) -> tuple[NodeName, ...]:
     """Return where an ordinal's data is: what the inventory says now, else where it last ran."""
     if not situation.needs.storage:
@@ -126,17 +145,15 @@ def _homes(
         return reported
     if current is not None:
         return (current.node,)
-    home = old.homes.get(ordinal) if old else None
+    home = old.homes.get(ordinal)
     return () if home is None else (home,)
 
 
 def _left_behind(
-    old: WorkloadPlan | None, gone: Mapping[Ordinal, Placement], needs: Needs
+    old: WorkloadPlan, gone: Mapping[Ordinal, Placement], needs: Needs
 ) -> dict[Ordinal, NodeName]:
-    if not needs.storage:
-        return dict(old.homes) if old else {}
-    known = dict(old.homes) if old else {}
-    return known | {ordinal: p.node for ordinal, p in gone.items()}
+    left = {ordinal: p.node for ordinal, p in gone.items()} if needs.storage else {}
+    return {**old.homes, **left}
 
 
 def data_on(

@@ -69,6 +69,7 @@ class Near:
     """A domain must have a matching instance; the very first may go anywhere if it matches."""
 
     company: Company
+    topology: str
     domains: Domains
     counts: Counter[str]
     counts_itself: bool
@@ -90,7 +91,7 @@ class Near:
         """Say what is in the way on node `i`."""
         domain = self.domains[i]
         if domain is None:
-            return f"the node has no label {self.company.topology}"
+            return f"the node has no label {self.topology}"
         return f"none in {domain}"
 
     @property
@@ -104,6 +105,7 @@ class Apart:
     """A domain must have no matching instance. `whose` is set if the rule is another workload's."""
 
     company: Company
+    topology: str
     domains: Domains
     counts: Counter[str]
     counts_itself: bool

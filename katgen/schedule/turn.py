@@ -33,12 +33,16 @@ class Board:
 def rules_of(board: Board, needs: Needs) -> list[Rule]:
     """Return the rules that bind a workload: its own, and distances that others demand."""
     rules: list[Rule] = [_spread(board, needs, key, skew) for key, skew in needs.spread]
-    rules += [Near(c, *_counted(board, needs, c)) for c in needs.companies.near]
-    rules += [Apart(c, *_counted(board, needs, c)) for c in needs.companies.apart]
+    if not needs.companies and not board.catalog.has_repelling:
+        return rules
+    rules += [Near(c, c.topology, *_counted(board, needs, c)) for c in needs.companies.near]
+    rules += [Apart(c, c.topology, *_counted(board, needs, c)) for c in needs.companies.apart]
     for whose, company in board.catalog.repelling(needs):
         domains = board.table.domains(company.topology)
         counts = count_domains(domains, board.where(whose))
-        rules.append(Apart(company, domains, counts, counts_itself=False, whose=whose))
+        rules.append(
+            Apart(company, company.topology, domains, counts, counts_itself=False, whose=whose)
+        )
     return rules
 
 
@@ -72,36 +76,46 @@ def _spread(board: Board, needs: Needs, topology: str, skew: int) -> Spread:
 class Turn:
     """Finds and takes nodes for one workload. `finish` must be called at the end."""
 
+    __slots__ = (
+        "_apart", "_aside", "_group_leans", "_group_rules", "_node_leans", "_node_rules",
+        "_own_heaps", "_particular", "_spreads_itself", "board", "examined", "is_plain", "leans",
+        "needs", "own", "pool", "rules", "table", "topologies",
+    )  # fmt: skip
+
     def __init__(self, board: Board, needs: Needs) -> None:
         self.board = board
         self.needs = needs
         self.table = board.table
         self.rules = rules_of(board, needs)
-        self.leans = leans_of(board, needs)
-        bound = {_topology(r) for r in self.rules} | {lean.topology for lean in self.leans}
-        self.topologies = tuple(sorted(filter(board.pools.is_coarse, bound)))
+        self.leans = leans_of(board, needs) if needs.companies else []
+        self.own: dict[int, int] = {}
+        """How many instances of the workload each node has."""
+        for i in board.where(needs.key):
+            self.own[i] = self.own.get(i, 0) + 1
+        self.topologies = self._coarse_topologies() if self.rules or self.leans else ()
         self.pool = board.pools.pool(needs.requirement, self.topologies)
-        self.own: dict[int, int] = dict(Counter(board.where(needs.key)))
-        coarse = frozenset(self.topologies)
-        self._group_rules = [r for r in self.rules if _topology(r) in coarse]
-        self._node_rules = [r for r in self.rules if _topology(r) not in coarse]
+        coarse = self.topologies
+        self._group_rules = [r for r in self.rules if r.topology in coarse]
+        self._node_rules = [r for r in self.rules if r.topology not in coarse]
         self._group_leans = [lean for lean in self.leans if lean.topology in coarse]
         self._node_leans = [lean for lean in self.leans if lean.topology not in coarse]
         self._spreads_itself = not board.bin_pack
-        self._particular = bool(needs.ports or needs.gpu_count or self._node_rules)
+        self._particular = bool(needs.ports or needs.gpu_count)
         self.is_plain = (
             self._spreads_itself
-            and len(self.pool.division.groups) == 1
+            and len(self.pool.heaps) == 1
             and not (self._particular or self.rules or self.leans)
         )
         """Whether `fill` works: any node with room will do."""
-        self._apart: set[int] = set()
+        self._apart: set[int] = set(self.own) | self._leaned_on() if self._node_leans else set()
         """Nodes that are ranked one by one and not by a heap: some preference is theirs alone."""
-        if self._node_leans:
-            self._apart = set(self.own) | self._leaned_on()
         self._aside: list[int] = []
         self._own_heaps: dict[int, list[int]] = {}
         self.examined = 0
+
+    def _coarse_topologies(self) -> tuple[str, ...]:
+        bound = {rule.topology for rule in self.rules} | {lean.topology for lean in self.leans}
+        return tuple(sorted(filter(self.board.pools.is_coarse, bound)))
 
     # -- what may run where
 
@@ -190,10 +204,11 @@ class Turn:
         The same as `choose` and `take` for each, if `is_plain`, and much faster.
         """
         count = min(count, self.board.quotas.headroom(self.needs))
+        self.pool.catch_up(self.table)
         heap = self.pool.heaps[0]
         chosen, passed = self.table.fill(heap, self.needs, count, self.own)
         self.examined += len(chosen) + len(passed)
-        self._aside += chosen + passed
+        self._aside += passed
         self.board.quotas.count(self.needs, len(chosen))
         return chosen
 
@@ -304,7 +319,3 @@ class Turn:
             for i, domain in enumerate(lean.domains)
             if domain is not None and lean.counts[domain]
         }
-
-
-def _topology(rule: Rule) -> str:
-    return rule.topology if isinstance(rule, Spread) else rule.company.topology
