@@ -22,12 +22,12 @@ files = click.option(
 cluster = click.option(
     "--cluster",
     metavar="FILE",
-    help="The ClusterConfiguration; its defaults if neither this nor -f gives one.",
+    help="The ClusterConfiguration; if none is given, that of --parent, or the defaults.",
 )
 nodes = click.option(
     "--nodes",
     metavar="FILE",
-    help="The Nodes; if none are given, one unlimited node named 'local'.",
+    help="The Nodes; if none are given, those of --parent, or one without limits named 'local'.",
 )
 parent = click.option(
     "--parent",
