@@ -17,7 +17,7 @@ from katgen.render import unitfile
 from katgen.render.quadlet import unit_template
 from katgen.render.unitfile import Variables
 from katgen.render.view import ClusterView, PlannedWorkload
-from tests.lab import Node, host
+from tests.lab import Node, bridge, host
 from tests.lab.images import BUSYBOX, import_busybox
 from tests.oracles.cell import static_units
 from tests.properties.hostile import texts
@@ -27,20 +27,6 @@ CHUNK = 2000
 UNIT = "kat.shop.web.0-1"
 OUT = "/var/lib/kat/volumes/shop/web/out/0"
 CONFIG = "/var/lib/kat/config/shop/files/0123456789ab"
-NETWORK = {
-    "name": "kat",
-    "id": "ab" * 32,
-    "driver": "bridge",
-    "network_interface": "kat-br0",
-    "created": "2000-01-01T00:00:00Z",
-    "subnets": [{"subnet": "10.100.1.0/24", "gateway": "10.100.1.1"}],
-    "ipv6_enabled": False,
-    "internal": False,
-    "dns_enabled": False,
-    "options": {"mode": "unmanaged"},
-    "ipam_options": {"driver": "host-local"},
-}
-BRIDGE = "ip link add kat-br0 type bridge; ip address add 10.100.1.1/24 dev kat-br0"
 # One file for what each way in has brought, words ended by NUL.
 SAY = """
 cat /proc/self/environ >/out/env
@@ -142,18 +128,11 @@ def unit() -> Artifact:
 
 @pytest.fixture(scope="module")
 def node() -> Iterator[Node]:
-    with host() as booted:
+    contents = {f"{CONFIG}/{name}": text.encode() for name, text in FILES.items()}
+    with host(files={**bridge.FILES, **static_units(), **contents}) as booted:
         import_busybox(booted)
-        booted.put_tree(
-            {
-                **static_units(),
-                "/etc/kat/kat.nft": b"",
-                "/etc/containers/networks/kat.json": json.dumps(NETWORK).encode(),
-                **{f"{CONFIG}/{name}": text.encode() for name, text in FILES.items()},
-            }
-        )
         booted.put("/opt/dump", DUMP.encode(), 0o755)
-        booted.run(["sh", "-ec", f"{BRIDGE}; mkdir -p -m 777 {OUT}"])
+        booted.run(["mkdir", "-p", "-m", "777", OUT])
         yield booted
 
 
