@@ -69,6 +69,7 @@ def judge(cell: Cell, files: Mapping[str, bytes]) -> list[Complaint]:
     cell.enclosure.unpack(cell.root, {**static, **_stubs({**static, **files})})
     units = [f"{GENERATED}/{name}" for name in generated.services]
     units += [p for p in files if p.startswith(UNITS) and PurePosixPath(p).suffix in KINDS]
+    units += _units_of_drop_ins(files)
     complaints = [*generated.complaints, *_timers_without_unit(files, generated.services)]
     if units:
         argv = ["systemd-analyze", "verify", "--man=no", "--recursive-errors=yes", *sorted(units)]
@@ -77,6 +78,13 @@ def judge(cell: Cell, files: Mapping[str, bytes]) -> list[Complaint]:
         if ran.code != 0 and not ran.stderr:
             complaints.append(Complaint("systemd-analyze verify", UNITS, f"exit {ran.code}"))
     return complaints
+
+
+def _units_of_drop_ins(files: Mapping[str, bytes]) -> list[str]:
+    """Return the system's own units that files add to: `multi-user.target.d/kat.conf`."""
+    folders = {PurePosixPath(path).parent for path in files if path.startswith(UNITS)}
+    named = {folder.name.removesuffix(".d") for folder in folders if folder.suffix == ".d"}
+    return [f"/usr/lib/systemd/system/{name}" for name in named if f"{UNITS}{name}" not in files]
 
 
 def _timers_without_unit(

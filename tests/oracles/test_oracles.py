@@ -9,6 +9,7 @@ from tests.oracles.traefik import is_rule
 CONTAINER = "/etc/containers/systemd/kat/kat.shop.web.0-1.container"
 TIMER = "/etc/systemd/system/kat.shop.tidy.timer"
 SLICE = r"/etc/systemd/system/kat-team\x2da.slice"
+DROP_IN = "/etc/systemd/system/multi-user.target.d/kat.conf"
 NETDEV = "/etc/systemd/network/50-kat0.netdev"
 PEER = "/etc/systemd/network/50-kat0.netdev.d/b.conf"
 LINK = "/etc/systemd/network/50-kat0.network"
@@ -24,6 +25,7 @@ GOOD = {
     CONTAINER: b"[Container]\nImage=localhost/bb:1\nNetwork=kat\nExec=echo \"a ; b\" ';'x\n",
     TIMER: b"[Timer]\nOnCalendar=*-*-* 03:00:00 Europe/Berlin\nUnit=kat.shop.web.0-1.service\n",
     SLICE: b"[Slice]\nMemoryMax=1G\n",
+    DROP_IN: b"[Unit]\nWants=kat.shop.tidy.timer\n",
     NETDEV: (
         b"[NetDev]\nName=kat0\nKind=wireguard\nMTUBytes=1420\n"
         b"[WireGuard]\nListenPort=51820\nPrivateKeyFile=/var/lib/kat/wireguard.key\n"
@@ -107,6 +109,12 @@ BROKEN = [
         b"[Slice]\nMemoryMax=much\n",
         "systemd-analyze verify: /etc/systemd/system/: ",
         "Invalid memory limit 'much', ignoring",
+    ),
+    (
+        DROP_IN,
+        b"[Unit]\nWants=kat.target\nColour=red\n",
+        "systemd-analyze verify: /etc/systemd/system/: ",
+        f"{DROP_IN}:3: Unknown key 'Colour' in section [Unit], ignoring.",
     ),
     (
         NETDEV,
