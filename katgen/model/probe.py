@@ -28,9 +28,7 @@ class TcpCheck(Spec):
 class ExecCheck(Spec):
     """Healthy if the command, run in the container, ends with 0."""
 
-    command: Annotated[HealthCommand, Field(min_length=1)] = Field(
-        description="A program and its arguments; no shell."
-    )
+    command: HealthCommand = Field(description="A program and its arguments; no shell.")
 
 
 class Probe(OneOf):

@@ -230,7 +230,12 @@ EnvName = Annotated[str, _checked(_env_name)]
 EnvValue = Annotated[str, _checked(_carried, _env_value)]
 ExecWord = Annotated[str, _checked(*_carried_word)]
 Command = Annotated[tuple[ExecWord, ...], AfterValidator(_first_word)]
-HealthCommand = Annotated[Command, AfterValidator(_health_words)]
+HealthCommand = Annotated[
+    tuple[ExecWord, ...],
+    Field(min_length=1),
+    AfterValidator(_first_word),
+    AfterValidator(_health_words),
+]
 AbsolutePath = Annotated[str, _checked(_carried, _one_line, _absolute, _shorter(PATH_MAX))]
 RelativePath = Annotated[str, _checked(_carried, _one_line, _relative, _shorter(PATH_MAX))]
 WorkingDir = Annotated[str, _checked(_carried, _absolute, _shorter(PATH_MAX))]
