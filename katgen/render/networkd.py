@@ -3,7 +3,7 @@
 | overlay | resolver settings | way to other nodes | peers |
 |---|---|---|---|
 | `wireguard` | on `kat0` | one route through `kat0` | `50-kat0.netdev.d` |
-| `host-gateway` | on `kat-dns0` | a route each, by their gateway | `50-kat-br0.network.d` |
+| `host-gateway` | on `kat-dns0` | a route each, by their gateway | `50-kat-dns0.network.d` |
 | (a lone node) | on `kat-dns0` | | |
 
 A lone node needs neither tunnel nor key nor kernel module. docs/adr/0021-data-plane-overlay.md says
@@ -99,7 +99,7 @@ def peer(view: PeerView) -> tuple[Artifact, ...]:
 
 def peer_path(cluster: ClusterView, node: str) -> str:
     """Return where a node's peer file stands; that node itself leaves it out."""
-    of = "50-kat0.netdev.d" if cluster.spec.overlay == "wireguard" else "50-kat-br0.network.d"
+    of = "50-kat0.netdev.d" if cluster.spec.overlay == "wireguard" else "50-kat-dns0.network.d"
     return f"{FOLDER}/{of}/{node}.conf"
 
 
@@ -179,7 +179,7 @@ def _endpoint(view: PeerView) -> str:
 
 
 def _route_peer(view: PeerView) -> tuple[Artifact, ...]:
-    # Gateway= would put the route on the bridge; MultiPathRoute= is the key that takes a link.
+    # Gateway= is on the file's own link; MultiPathRoute= is the key that takes another.
     through = f"{address(view.node.gateway)}@{interface(view.interface or UPLINK)}"
     text = section("Route", Destination=network(view.subnet), MultiPathRoute=through)
     return (_peer_file(view, text, secret=False),)

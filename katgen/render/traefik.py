@@ -35,7 +35,13 @@ def shared(views: Sequence[NamespaceView]) -> tuple[Artifact, ...]:
     routes = [r for view in views for w in view.workloads for r in _routes(w)]
     if not routes:
         return ()
-    text = "".join(("# Managed by KAT.\nhttp:\n", *_routers(routes), *_services(routes)))
+    text = "".join(
+        (
+            "# Managed by KAT; an edit is reported as drift.\nhttp:\n",
+            *_routers(routes),
+            *_services(routes),
+        )
+    )
     text += "".join(_certificates(routes))
     return (artifact(PATH, text, activation=Activation.PROXY, pair_key=PATH),)
 

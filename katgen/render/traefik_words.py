@@ -21,6 +21,8 @@ def _escaped(char: str) -> str:
     code = ord(char)
     if _PLAIN.fullmatch(char):
         return char
+    if char in '"\\':
+        return f"\\{char}"
     if 0xD800 <= code <= 0xDFFF:  # noqa: PLR2004 -- surrogates
         raise EncodeError("a lone surrogate is not text; YAML cannot carry it")
     return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"  # noqa: PLR2004 -- the BMP
