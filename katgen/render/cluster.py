@@ -1,4 +1,4 @@
-"""A plan → every node's manifest and the root over them; after a change, only what changed.
+"""A plan → every node's manifest and the root over them. `change` does the same after a change.
 
 Contents are rendered, digested and dropped: at 100,000 instances they would be the largest thing
 in memory. Rendering is pure, so `Rendered.bundle` makes one node's contents again, the same bytes,
@@ -6,16 +6,16 @@ when somebody wants to see or fetch them.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 
 import msgspec
 
-from katgen.bundle import FORMAT, Artifact, Bundle, Manifest, Root, SharedSet, entry
+from katgen.bundle import FORMAT, Artifact, Bundle, Entry, Manifest, Root, SharedSet, entry
 from katgen.merkle import MerkleTree, merkle_tree
 from katgen.names import InstanceKey, NodeName, WorkloadKey, split_key
-from katgen.planned import Plan, sort_ordinal
+from katgen.planned import Plan
 from katgen.render import networkd, own, shared
 from katgen.render.cut import (
     cluster_view,
@@ -24,7 +24,7 @@ from katgen.render.cut import (
     placed_by_node,
     planned_workload,
 )
-from katgen.render.view import ClusterView, PlacedInstance, PlannedWorkload
+from katgen.render.view import ClusterView, NodeView, PlacedInstance, PlannedWorkload
 
 _ENCODER = msgspec.json.Encoder(order="deterministic")
 
@@ -59,7 +59,8 @@ class Rendered:
         instances = self.placed.get(name, ())
         view = node_view(self.plan, self.cluster, name, instances)
         units = (own.instance_artifacts(i, self.templates[i.of.key]) for i in instances)
-        files = chain(own.node_artifacts(view), chain.from_iterable(units))
+        node = (own.fixed_artifacts(view), own.moving_artifacts(view))
+        files = chain.from_iterable(chain(node, units))
         manifest = self.nodes[name].manifest
         return Bundle(name, tuple(sorted(files, key=_path)), self.sets_of(name), manifest)
 
@@ -89,9 +90,9 @@ def render(plan: Plan) -> Rendered:
     placed = {n: tuple(by_node.get(n, ())) for n in sorted(plan.inventory.nodes)}
     common = {s.name: s for s in _all_sets(plan, cluster, workloads)}
     excludes = _own_peer_files(plan, cluster, common)
-    draft = _Draft(plan, cluster, templates, placed, excludes, "ingress" in common)
-    nodes = {name: draft.node(name, {}) for name in placed}
-    root, tree = _root(nodes, common)
+    draft = Draft(plan, cluster, templates, placed, excludes, "ingress" in common)
+    nodes = {name: draft.node(name) for name in placed}
+    root, tree = root_over(nodes, common)
     units = sum(len(files.instances) for files in nodes.values())
     return Rendered(
         plan, cluster, workloads, templates, placed, excludes, nodes, common, root, tree,
@@ -99,39 +100,8 @@ def render(plan: Plan) -> Rendered:
     )  # fmt: skip
 
 
-def rerender(before: Rendered, plan: Plan, changed: Iterable[WorkloadKey]) -> Rendered:
-    """Return the files of `plan`, which differs from the plan rendered before in `changed` alone.
-
-    Where more than workloads changed (nodes, namespaces, settings), everything is rendered again.
-    """
-    if not _only_workloads_differ(before.plan, plan):
-        return render(plan)
-    keys = tuple(sorted(changed))
-    workloads = dict(before.workloads)
-    templates = dict(before.templates)
-    for key in keys:
-        _replace(plan, before.cluster, key, workloads, templates)
-    placed, dirty = _replaced_placements(before, workloads, keys)
-    common = _changed_sets(before, plan, workloads, keys)
-    if ("ingress" in common) != ("ingress" in before.shared):
-        return render(plan)
-    draft = _Draft(plan, before.cluster, templates, placed, before.excludes, "ingress" in common)
-    kept = {name: _kept_instances(before, name, frozenset(keys)) for name in dirty}
-    nodes = {**before.nodes, **{name: draft.node(name, kept[name]) for name in dirty}}
-    root, tree = _changed_root(before, nodes, common, dirty)
-    counters = Counters(
-        units=sum(len(placed[n]) - len(kept[n]) for n in dirty),
-        nodes=len(dirty),
-        shared_sets=sum(before.shared.get(n) is not s for n, s in common.items()),
-    )
-    return Rendered(
-        plan, before.cluster, workloads, templates, placed, before.excludes, nodes, common, root,
-        tree, counters,
-    )  # fmt: skip
-
-
 @dataclass(frozen=True, slots=True)
-class _Draft:
+class Draft:
     """What rendering one node needs to know of the others: nothing but these."""
 
     plan: Plan
@@ -141,28 +111,46 @@ class _Draft:
     excludes: Mapping[NodeName, tuple[str, ...]]
     has_ingress: bool
 
-    def node(self, name: NodeName, kept: Mapping[InstanceKey, own.InstanceFiles]) -> own.NodeFiles:
-        """Render one node; `kept` are instances whose files are known already."""
-        placed = self.placed[name]
+    def node(self, name: NodeName) -> own.NodeFiles:
+        """Render one node."""
+        placed, templates = self.placed[name], self.templates
         view = node_view(self.plan, self.cluster, name, placed)
-        rendered = (self._instance(instance, kept) for instance in placed)
+        rendered = (own.instance_files(one, templates[one.of.key]) for one in placed)
         instances = {files.instance.instance: files for files in rendered}
-        files = tuple(map(entry, own.node_artifacts(view)))
-        uses = (self._uses(name, placed), self.excludes[name])
-        return own.NodeFiles(instances, files, own.manifest(name, files, instances, uses))
+        fixed = tuple(map(entry, own.fixed_artifacts(view)))
+        return self._finished(view, instances, fixed)
 
-    def _instance(
-        self, instance: PlacedInstance, kept: Mapping[InstanceKey, own.InstanceFiles]
-    ) -> own.InstanceFiles:
-        known = kept.get(own.instance_key(instance)) if kept else None
-        return known or own.instance_files(instance, self.templates[instance.of.key])
+    def node_after(self, before: own.NodeFiles, name: NodeName) -> own.NodeFiles:
+        """Render a node again of which some instances are other ones than before."""
+        placed, templates, known = self.placed[name], self.templates, before.instances
+        view = node_view(self.plan, self.cluster, name, placed)
+        instances = {}
+        for one in placed:
+            key = own.instance_key(one)
+            files = known.get(key)
+            # An instance's files never change under its key, but its workload's probes may.
+            if files is None or files.of is not templates[one.of.key]:
+                files = own.instance_files(one, templates[one.of.key])
+            instances[key] = files
+        return self._finished(view, instances, before.fixed)
 
-    def _uses(self, name: NodeName, placed: tuple[PlacedInstance, ...]) -> tuple[str, ...]:
+    def _finished(
+        self,
+        view: NodeView,
+        instances: Mapping[InstanceKey, own.InstanceFiles],
+        fixed: tuple[Entry, ...],
+    ) -> own.NodeFiles:
+        name = view.node.name
+        lines = (*fixed, *map(entry, own.moving_artifacts(view)))
+        uses = (self._uses(name), self.excludes[name])
+        return own.NodeFiles(instances, fixed, own.manifest(name, lines, instances, uses))
+
+    def _uses(self, name: NodeName) -> tuple[str, ...]:
         peers = shared.peer_set(self.plan.inventory.nodes[name], self.cluster)
         always = ["base", "nodes", shared.OPEN, peers]
         if self.has_ingress:
             always.append("ingress")
-        used = {one for i in placed for one in self.templates[i.of.key].uses}
+        used = {one for i in self.placed[name] for one in self.templates[i.of.key].uses}
         return (*always, *sorted(used))
 
 
@@ -183,35 +171,38 @@ def _path(artifact: Artifact) -> str:
     return artifact.path
 
 
-def _namespace(key: WorkloadKey) -> str:
+def namespace_of(key: WorkloadKey) -> str:
+    """Return the namespace of a workload."""
     return split_key(key)[0]
 
 
-def _by_namespace(
+def by_namespace(
     plan: Plan, workloads: Mapping[WorkloadKey, PlannedWorkload]
 ) -> dict[str, list[PlannedWorkload]]:
+    """Return every namespace's workloads, sorted by key."""
     grouped: dict[str, list[PlannedWorkload]] = {name: [] for name in sorted(plan.specs.namespaces)}
     for key in sorted(workloads):
-        grouped[_namespace(key)].append(workloads[key])
+        grouped[namespace_of(key)].append(workloads[key])
     return grouped
 
 
 def _all_sets(
     plan: Plan, cluster: ClusterView, workloads: Mapping[WorkloadKey, PlannedWorkload]
 ) -> Iterator[SharedSet]:
-    grouped = _by_namespace(plan, workloads)
+    grouped = by_namespace(plan, workloads)
     yield from shared.base_sets(plan, cluster)
     for name, inside in grouped.items():
         yield from shared.namespace_sets(plan, cluster, name, inside)
     yield from shared.config_sets(plan, sorted(plan.specs.configs))
     yield from shared.build_sets(cluster, workloads.values())
-    yield from _ingress(plan, cluster, grouped)
+    yield from ingress_sets(plan, cluster, grouped)
 
 
-def _ingress(
+def ingress_sets(
     plan: Plan, cluster: ClusterView, grouped: Mapping[str, list[PlannedWorkload]]
 ) -> tuple[SharedSet, ...]:
-    with_ingress = {n: list(filter(_has_ingress, inside)) for n, inside in grouped.items()}
+    """Return the set with the proxy's file, if anything has an ingress."""
+    with_ingress = {n: list(filter(has_ingress, inside)) for n, inside in grouped.items()}
     views = [
         namespace_view(plan, cluster, name, inside)
         for name, inside in with_ingress.items()
@@ -220,107 +211,10 @@ def _ingress(
     return shared.ingress_sets(views) if views else ()
 
 
-def _has_ingress(workload: PlannedWorkload) -> bool:
+def has_ingress(workload: PlannedWorkload) -> bool:
+    """Return whether a workload is reachable from outside through a proxy."""
     balancer = workload.objects.load_balancer
     return balancer is not None and bool(balancer.spec.ingress)
-
-
-def _only_workloads_differ(before: Plan, after: Plan) -> bool:
-    same_specs = before.specs.cluster is after.specs.cluster or (
-        before.specs.cluster == after.specs.cluster
-    )
-    return (
-        same_specs
-        and before.specs.namespaces == after.specs.namespaces
-        and before.inventory.nodes is after.inventory.nodes
-        and before.subnets == after.subnets
-    )
-
-
-def _replace(
-    plan: Plan,
-    cluster: ClusterView,
-    key: WorkloadKey,
-    workloads: dict[WorkloadKey, PlannedWorkload],
-    templates: dict[WorkloadKey, own.WorkloadTemplate],
-) -> None:
-    """Put one workload's new decisions in place; a deleted one leaves both mappings."""
-    if key in plan.workloads:
-        workloads[key] = planned_workload(plan, key)
-        templates[key] = own.workload_template(workloads[key], cluster)
-    else:
-        workloads.pop(key, None)
-        templates.pop(key, None)
-
-
-def _nodes_of(workload: PlannedWorkload | None) -> frozenset[NodeName]:
-    return frozenset(p.node for p in workload.plan.placements) if workload else frozenset()
-
-
-def _replaced_placements(
-    before: Rendered,
-    workloads: Mapping[WorkloadKey, PlannedWorkload],
-    keys: tuple[WorkloadKey, ...],
-) -> tuple[dict[NodeName, tuple[PlacedInstance, ...]], tuple[NodeName, ...]]:
-    """Return each node's instances, and the nodes on which a changed workload ran or will run."""
-    touched = {n for k in keys for n in _nodes_of(before.workloads.get(k))}
-    new = placed_by_node(workloads[k] for k in keys if k in workloads)
-    touched.update(new)
-    gone = frozenset(keys)
-    placed = dict(before.placed)
-    dirty = tuple(sorted(touched & placed.keys()))
-    for name in dirty:
-        stay = [i for i in placed[name] if i.of.key not in gone]
-        placed[name] = tuple(sorted((*stay, *new.get(name, ())), key=_instance_order))
-    return placed, dirty
-
-
-def _instance_order(instance: PlacedInstance) -> tuple[WorkloadKey, tuple[int, str]]:
-    return instance.of.key, sort_ordinal(instance.placement.ordinal)
-
-
-def _kept_instances(
-    before: Rendered, name: NodeName, changed: frozenset[WorkloadKey]
-) -> dict[InstanceKey, own.InstanceFiles]:
-    """Return what need not be rendered again: every instance of a workload that did not change."""
-    stay = {own.instance_key(i) for i in before.placed[name] if i.of.key not in changed}
-    return {key: files for key, files in before.nodes[name].instances.items() if key in stay}
-
-
-def _changed_sets(
-    before: Rendered,
-    plan: Plan,
-    workloads: Mapping[WorkloadKey, PlannedWorkload],
-    keys: tuple[WorkloadKey, ...],
-) -> dict[str, SharedSet]:
-    """Return all sets; anew only those that a changed workload is part of."""
-    namespaces = frozenset(map(_namespace, keys))
-    inside = {k: w for k, w in workloads.items() if _namespace(k) in namespaces}
-    grouped = {n: [inside[k] for k in sorted(inside) if _namespace(k) == n] for n in namespaces}
-    common = dict(before.shared)
-    new: list[SharedSet] = []
-    for name in sorted(namespaces):
-        new += shared.namespace_sets(plan, before.cluster, name, grouped[name])
-    touched = {c for k in keys if k in workloads for c in _configs(workloads[k])}
-    new += shared.config_sets(plan, sorted(touched))
-    new += shared.build_sets(before.cluster, [workloads[k] for k in keys if k in workloads])
-    if any(_has_ingress(w) for k in keys for w in _versions(before, workloads, k)):
-        common.pop("ingress", None)
-        new += _ingress(plan, before.cluster, _by_namespace(plan, workloads))
-    for one in new:
-        if one.name not in common or common[one.name].digest != one.digest:
-            common[one.name] = one
-    return common
-
-
-def _configs(workload: PlannedWorkload) -> tuple[WorkloadKey, ...]:
-    return shared.mounted_configs(workload.key, workload.objects)
-
-
-def _versions(
-    before: Rendered, workloads: Mapping[WorkloadKey, PlannedWorkload], key: WorkloadKey
-) -> tuple[PlannedWorkload, ...]:
-    return tuple(w for w in (before.workloads.get(key), workloads.get(key)) if w is not None)
 
 
 def manifest_digest(manifest: Manifest) -> str:
@@ -328,44 +222,24 @@ def manifest_digest(manifest: Manifest) -> str:
     return hashlib.sha256(_ENCODER.encode(manifest)).hexdigest()
 
 
-def _leaf(kind: str, name: str, digest: str) -> bytes:
+def leaf(kind: str, name: str, digest: str) -> bytes:
+    """Return one leaf of the root's tree: `node` or `set`, its name, its digest."""
     return f"{kind}\0{name}\0{digest}".encode()
 
 
 def _leaves(manifests: Mapping[NodeName, str], sets: Mapping[str, str]) -> list[bytes]:
     """Return the tree's leaves: every manifest by node, then every shared set by name."""
     return [
-        *(_leaf("node", name, manifests[name]) for name in sorted(manifests)),
-        *(_leaf("set", name, sets[name]) for name in sorted(sets)),
+        *(leaf("node", name, manifests[name]) for name in sorted(manifests)),
+        *(leaf("set", name, sets[name]) for name in sorted(sets)),
     ]
 
 
-def _root(
+def root_over(
     nodes: Mapping[NodeName, own.NodeFiles], sets: Mapping[str, SharedSet]
 ) -> tuple[Root, MerkleTree]:
+    """Return the root over manifests and sets, and its tree."""
     manifests = {name: manifest_digest(files.manifest) for name, files in nodes.items()}
     digests = {name: one.digest for name, one in sets.items()}
     tree = merkle_tree(_leaves(manifests, digests))
-    return Root(FORMAT, tree.root.hex(), manifests, digests), tree
-
-
-def _changed_root(
-    before: Rendered,
-    nodes: Mapping[NodeName, own.NodeFiles],
-    sets: Mapping[str, SharedSet],
-    dirty: tuple[NodeName, ...],
-) -> tuple[Root, MerkleTree]:
-    """Return the root after a change: one path of the tree for each changed leaf."""
-    old = before.root
-    if sets.keys() != old.shared_sets.keys():
-        return _root(nodes, sets)
-    manifests = {**old.manifests, **{n: manifest_digest(nodes[n].manifest) for n in dirty}}
-    digests = {name: one.digest for name, one in sets.items()}
-    first_set = len(manifests)
-    node_at = {n: i for i, n in enumerate(sorted(manifests))}
-    set_at = {n: first_set + i for i, n in enumerate(sorted(digests))}
-    leaves = {node_at[n]: _leaf("node", n, manifests[n]) for n in dirty}
-    changed = (n for n, digest in digests.items() if digest != old.shared_sets[n])
-    leaves |= {set_at[n]: _leaf("set", n, digests[n]) for n in changed}
-    tree = before.tree.replaced(leaves)
     return Root(FORMAT, tree.root.hex(), manifests, digests), tree

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 import msgspec
 
@@ -13,6 +14,8 @@ from katgen.render import networkd, nft, podmannet, tmpfiles
 from katgen.render.quadlet import UnitTemplate, unit_template
 from katgen.render.shared import used_by
 from katgen.render.view import ClusterView, NodeView, PlacedInstance, PlannedWorkload
+
+_path = attrgetter("path")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +33,9 @@ class WorkloadTemplate:
 
 
 class InstanceFiles(msgspec.Struct, frozen=True, gc=False):
-    """One instance, rendered and digested, its contents dropped."""
+    """One instance, rendered and digested, its contents dropped; `of` is what it came from."""
 
+    of: WorkloadTemplate
     entries: tuple[Entry, ...]
     instance: InstanceEntry
     slots: tuple[SecretSlot, ...]
@@ -39,10 +43,10 @@ class InstanceFiles(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class NodeFiles:
-    """One node, rendered and digested, its contents dropped."""
+    """One node, rendered and digested, its contents dropped; `fixed` depends on its address."""
 
     instances: Mapping[InstanceKey, InstanceFiles]
-    own: tuple[Entry, ...]
+    fixed: tuple[Entry, ...]
     manifest: Manifest
 
 
@@ -106,17 +110,17 @@ def instance_files(instance: PlacedInstance, template: WorkloadTemplate) -> Inst
         template.drain_seconds,
     )
     slots = template.unit.secret_slots(placement) if template.has_secrets else ()
-    return InstanceFiles(entries, summary, slots)
+    return InstanceFiles(template, entries, summary, slots)
 
 
-def node_artifacts(view: NodeView) -> tuple[Artifact, ...]:
-    """Return the files that depend on the node's address or on all that runs there."""
-    return (
-        *networkd.own(view),
-        *podmannet.own(view),
-        *nft.node(view),
-        *tmpfiles.own(view),
-    )
+def fixed_artifacts(view: NodeView) -> tuple[Artifact, ...]:
+    """Return the files that depend on the node's address, and not on what runs there."""
+    return (*networkd.own(view), *podmannet.own(view))
+
+
+def moving_artifacts(view: NodeView) -> tuple[Artifact, ...]:
+    """Return the files that depend on all that runs on the node."""
+    return (*nft.node(view), *tmpfiles.own(view))
 
 
 def manifest(
@@ -138,7 +142,3 @@ def manifest(
         instances=tuple(f.instance for f in files),
         secret_slots=tuple(s for f in files for s in f.slots),
     )
-
-
-def _path(line: Entry) -> str:
-    return line.path

@@ -19,7 +19,8 @@ from katgen.model.specs import Specs
 from katgen.names import WorkloadKey
 from katgen.plan import Step, advance, start
 from katgen.planned import Inventory
-from katgen.render.cluster import Rendered, render, rerender
+from katgen.render.change import rerender
+from katgen.render.cluster import Rendered, render
 from tests.bench import synthetic
 
 T = TypeVar("T")

@@ -1,0 +1,176 @@
+"""After a change of some workloads: render their instances and the nodes that run them.
+
+Everything else is taken over as it is, digests and all, so that a change costs what it changes.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping
+
+from katgen.bundle import FORMAT, Root, SharedSet
+from katgen.merkle import MerkleTree
+from katgen.names import NodeName, WorkloadKey
+from katgen.planned import Plan
+from katgen.render import own, shared
+from katgen.render.cluster import (
+    Counters,
+    Draft,
+    Rendered,
+    by_namespace,
+    has_ingress,
+    ingress_sets,
+    leaf,
+    manifest_digest,
+    namespace_of,
+    render,
+    root_over,
+)
+from katgen.render.cut import placed_by_node, planned_workload
+from katgen.render.view import ClusterView, PlacedInstance, PlannedWorkload
+
+
+def rerender(before: Rendered, plan: Plan, changed: Iterable[WorkloadKey]) -> Rendered:
+    """Return the files of `plan`, which differs from the plan rendered before in `changed` alone.
+
+    Where more than workloads changed (nodes, namespaces, settings), everything is rendered again.
+    """
+    if not _only_workloads_differ(before.plan, plan):
+        return render(plan)
+    keys = tuple(sorted(changed))
+    workloads = dict(before.workloads)
+    templates = dict(before.templates)
+    for key in keys:
+        _replace(plan, before.cluster, key, workloads, templates)
+    placed, dirty = _replaced_placements(before, workloads, keys)
+    common = _changed_sets(before, plan, workloads, keys)
+    if ("ingress" in common) != ("ingress" in before.shared):
+        return render(plan)
+    draft = Draft(plan, before.cluster, templates, placed, before.excludes, "ingress" in common)
+    redone = {name: draft.node_after(before.nodes[name], name) for name in dirty}
+    nodes = {**before.nodes, **redone}
+    root, tree = _changed_root(before, nodes, common, dirty)
+    counters = Counters(
+        units=sum(len(workloads[k].plan.placements) for k in keys if k in workloads),
+        nodes=len(dirty),
+        shared_sets=sum(before.shared.get(n) is not s for n, s in common.items()),
+    )
+    return Rendered(
+        plan, before.cluster, workloads, templates, placed, before.excludes, nodes, common, root,
+        tree, counters,
+    )  # fmt: skip
+
+
+def _only_workloads_differ(before: Plan, after: Plan) -> bool:
+    same_specs = before.specs.cluster is after.specs.cluster or (
+        before.specs.cluster == after.specs.cluster
+    )
+    return (
+        same_specs
+        and before.specs.namespaces == after.specs.namespaces
+        and before.inventory.nodes is after.inventory.nodes
+        and before.subnets == after.subnets
+    )
+
+
+def _replace(
+    plan: Plan,
+    cluster: ClusterView,
+    key: WorkloadKey,
+    workloads: dict[WorkloadKey, PlannedWorkload],
+    templates: dict[WorkloadKey, own.WorkloadTemplate],
+) -> None:
+    """Put one workload's new decisions in place; a deleted one leaves both mappings."""
+    if key in plan.workloads:
+        workloads[key] = planned_workload(plan, key)
+        templates[key] = own.workload_template(workloads[key], cluster)
+    else:
+        workloads.pop(key, None)
+        templates.pop(key, None)
+
+
+def _nodes_of(workload: PlannedWorkload | None) -> frozenset[NodeName]:
+    return frozenset(p.node for p in workload.plan.placements) if workload else frozenset()
+
+
+def _replaced_placements(
+    before: Rendered,
+    workloads: Mapping[WorkloadKey, PlannedWorkload],
+    keys: tuple[WorkloadKey, ...],
+) -> tuple[dict[NodeName, tuple[PlacedInstance, ...]], tuple[NodeName, ...]]:
+    """Return each node's instances, and the nodes on which a changed workload ran or will run."""
+    touched = {n for k in keys for n in _nodes_of(before.workloads.get(k))}
+    new = placed_by_node(workloads[k] for k in keys if k in workloads)
+    touched.update(new)
+    gone = frozenset(keys)
+    placed = dict(before.placed)
+    dirty = tuple(sorted(touched & placed.keys()))
+    for name in dirty:
+        instances = [i for i in placed[name] if i.of.key not in gone]
+        for one in new.get(name, ()):
+            # Behind what is there already: one workload's instances come in their order.
+            instances.insert(bisect_right(instances, one.of.key, key=_key), one)
+        placed[name] = tuple(instances)
+    return placed, dirty
+
+
+def _key(instance: PlacedInstance) -> WorkloadKey:
+    return instance.of.key
+
+
+def _changed_sets(
+    before: Rendered,
+    plan: Plan,
+    workloads: Mapping[WorkloadKey, PlannedWorkload],
+    keys: tuple[WorkloadKey, ...],
+) -> dict[str, SharedSet]:
+    """Return all sets; anew only those that a changed workload is part of."""
+    namespaces = frozenset(map(namespace_of, keys))
+    grouped: dict[str, list[PlannedWorkload]] = {name: [] for name in namespaces}
+    prefixes = tuple(f"{name}/" for name in namespaces)
+    for key in sorted(k for k in workloads if k.startswith(prefixes)):
+        grouped[namespace_of(key)].append(workloads[key])
+    common = dict(before.shared)
+    new: list[SharedSet] = []
+    for name in sorted(namespaces):
+        new += shared.namespace_sets(plan, before.cluster, name, grouped[name])
+    touched = {c for k in keys if k in workloads for c in _configs(workloads[k])}
+    new += shared.config_sets(plan, sorted(touched))
+    new += shared.build_sets(before.cluster, [workloads[k] for k in keys if k in workloads])
+    if any(has_ingress(w) for k in keys for w in _versions(before, workloads, k)):
+        common.pop("ingress", None)
+        new += ingress_sets(plan, before.cluster, by_namespace(plan, workloads))
+    for one in new:
+        if one.name not in common or common[one.name].digest != one.digest:
+            common[one.name] = one
+    return common
+
+
+def _configs(workload: PlannedWorkload) -> tuple[WorkloadKey, ...]:
+    return shared.mounted_configs(workload.key, workload.objects)
+
+
+def _versions(
+    before: Rendered, workloads: Mapping[WorkloadKey, PlannedWorkload], key: WorkloadKey
+) -> tuple[PlannedWorkload, ...]:
+    return tuple(w for w in (before.workloads.get(key), workloads.get(key)) if w is not None)
+
+
+def _changed_root(
+    before: Rendered,
+    nodes: Mapping[NodeName, own.NodeFiles],
+    sets: Mapping[str, SharedSet],
+    dirty: tuple[NodeName, ...],
+) -> tuple[Root, MerkleTree]:
+    """Return the root after a change: one path of the tree for each changed leaf."""
+    old = before.root
+    if sets.keys() != old.shared_sets.keys():
+        return root_over(nodes, sets)
+    manifests = {**old.manifests, **{n: manifest_digest(nodes[n].manifest) for n in dirty}}
+    digests = {name: one.digest for name, one in sets.items()}
+    first_set = len(manifests)
+    node_at = {n: i for i, n in enumerate(sorted(manifests))}
+    set_at = {n: first_set + i for i, n in enumerate(sorted(digests))}
+    leaves = {node_at[n]: leaf("node", n, manifests[n]) for n in dirty}
+    changed = (n for n, digest in digests.items() if digest != old.shared_sets[n])
+    leaves |= {set_at[n]: leaf("set", n, digests[n]) for n in changed}
+    tree = before.tree.replaced(leaves)
+    return Root(FORMAT, tree.root.hex(), manifests, digests), tree
