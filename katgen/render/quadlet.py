@@ -63,6 +63,7 @@ class UnitTemplate:
     tail: _Tail
     activations: tuple[Activation, Activation]
     node_bits: int
+    is_job: bool
 
     def artifacts(self, placement: Placement) -> tuple[Artifact, ...]:
         """Return an instance's files: its unit first, then the timer of a scheduled job."""
@@ -75,7 +76,7 @@ class UnitTemplate:
             unit=f"{stem}.service",
             pair_key=self.instance + placement.ordinal,
         )
-        return (unit, *self._timer(unit.unit))
+        return (unit, *self._timer(unit.unit)) if self.is_job else (unit,)
 
     def entries(self, placement: Placement) -> tuple[Entry, ...]:
         """Return the same files without their contents, which are not even put together."""
@@ -83,11 +84,13 @@ class UnitTemplate:
         unit = Entry(
             f"{QUADLET}/{stem}.container",
             digest,
-            activation=self.activations[placement.stop_first],
-            unit=f"{stem}.service",
-            pair_key=self.instance + placement.ordinal,
+            0o644,
+            "root:root",
+            self.activations[placement.stop_first],
+            f"{stem}.service",
+            self.instance + placement.ordinal,
         )
-        return (unit, *map(entry, self._timer(unit.unit)))
+        return (unit, *map(entry, self._timer(unit.unit))) if self.is_job else (unit,)
 
     def _filled(self, placement: Placement) -> tuple[str, bytes, str]:
         """Return (unit stem, the unit's tail, the whole unit's digest)."""
@@ -142,6 +145,7 @@ def unit_template(workload: PlannedWorkload, cluster: ClusterView) -> UnitTempla
         tail=_tail_of(layout(own), slots),
         activations=_activations(workload),
         node_bits=cluster.spec.node_subnet_bits,
+        is_job=workload.objects.job is not None,
     )
 
 
