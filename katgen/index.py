@@ -180,4 +180,5 @@ def _account(plan: Plan, table: NodeTable, catalog: Catalog, quotas: Quotas) -> 
         for placement in planned.placements:
             i = table.index.get(placement.node)
             if i is not None:
-                table.occupy(i, needs, placement.gpus)
+                table.account(i, needs, placement.gpus)
+    table.rank_all()

@@ -69,8 +69,7 @@ class NodeTable:
         self._bin_pack = bin_pack
         self._domains: dict[str, list[str | None]] = {}
         self.key = [0] * len(self.names)
-        for i in range(len(self.names)):
-            self._rank(i)
+        self.rank_all()
 
     def gpu_total(self, i: int, vendor: str) -> int:
         """Return how many devices of a vendor the node has; they are numbered from 0."""
@@ -97,16 +96,24 @@ class NodeTable:
             self._domains[topology] = known
         return known
 
-    def occupy(self, i: int, needs: Needs, gpus: tuple[int, ...] = ()) -> None:
-        """Account for one more instance on node `i`."""
+    def account(self, i: int, needs: Needs, gpus: tuple[int, ...] = ()) -> None:
+        """Count one more instance on node `i`, whose rank is wrong until `rank_all`."""
         self.cpu_free[i] -= needs.cpu
         self.memory_free[i] -= needs.memory
         self.count[i] += 1
-        if needs.ports:
-            for port, protocol in needs.ports:
-                self.ports.setdefault((i, port, protocol), needs.key)
+        for port, protocol in needs.ports:
+            self.ports.setdefault((i, port, protocol), needs.key)
         if gpus:
             self._mark_gpus(i, needs, gpus, used=True)
+
+    def rank_all(self) -> None:
+        """Put every node's rank right."""
+        for i in range(len(self.names)):
+            self._rank(i)
+
+    def occupy(self, i: int, needs: Needs, gpus: tuple[int, ...] = ()) -> None:
+        """Put one more instance on node `i`."""
+        self.account(i, needs, gpus)
         before = self.key[i]
         self._rank(i)
         if self.key[i] < before:
@@ -155,7 +162,7 @@ class NodeTable:
         return chosen, passed
 
     def vacate(self, i: int, needs: Needs, gpus: tuple[int, ...] = ()) -> None:
-        """Account for one instance less on node `i`."""
+        """Take one instance off node `i`."""
         self.cpu_free[i] += needs.cpu
         self.memory_free[i] += needs.memory
         self.count[i] -= 1
