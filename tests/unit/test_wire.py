@@ -39,15 +39,16 @@ SHOP = Namespace.model_validate(
     {"kind": "Namespace", "metadata": {"name": "shop"}, "spec": {"quota": {"cpu": "1500m"}}}
 )
 WEB = WorkloadKey("shop/web")
+TIDY = WorkloadKey("shop/tidy")
 
 
-def workload(name: str = "web", **container: object) -> Workload:
+def workload(name: str = "web", kind: str = "Service", **container: object) -> Workload:
     return Workload.model_validate(
         {
             "kind": "Workload",
             "metadata": {"name": name, "namespace": "shop"},
             "spec": {
-                "type": "Service",
+                "type": kind,
                 "source": {"image": "localhost/web:1"},
                 "container": container,
             },
@@ -134,14 +135,17 @@ def test_every_field_of_a_plan_comes_back() -> None:
                             "spec": {"ports": [{"port": 80, "targetPort": 8080}]},
                         }
                     ),
-                    JobDefinition.model_validate(
+                ),
+                TIDY: WorkloadObjects(
+                    workload("tidy", kind="Job"),
+                    job=JobDefinition.model_validate(
                         {
                             "kind": "JobDefinition",
-                            "metadata": {"name": "web", "namespace": "shop"},
+                            "metadata": {"name": "tidy", "namespace": "shop"},
                             "spec": {"schedule": "*/5 * * * *"},
                         }
                     ),
-                )
+                ),
             },
             {
                 WorkloadKey("shop/conf"): Config.model_validate(
@@ -173,9 +177,15 @@ def test_every_field_of_a_plan_comes_back() -> None:
             WEB: WorkloadPlan(
                 "r",
                 4,
-                placements=(Placement(Ordinal("a"), 3, "r", NodeName("a"), "10.100.0.10", (0, 1)),),
+                placements=(
+                    Placement(
+                        Ordinal("a"), 3, "r", NodeName("a"), "10.100.0.10", (0, 1), stop_first=True
+                    ),
+                ),
                 unplaced=(Unplaced(Ordinal("1"), (Refusal("full", 2, NodeName("a")),)),),
-            )
+                homes={Ordinal("2"): NodeName("a")},
+            ),
+            TIDY: WorkloadPlan("r", 1),
         },
         resting={"10.100.0.13": Resting("10.100.0.13", "shop/web/0-1", 1)},
         retired={WorkloadKey("shop/old"): Retired(7, 65536)},
@@ -279,12 +289,17 @@ def test_what_is_no_plan_is_refused(data: bytes, message: str) -> None:
         ),
         (
             edited("specs", "workloads", "shop/web", "workload", "metadata", "name", value="x"),
-            "old.json specs.workloads: shop/web holds a document of shop/x",
+            (
+                "old.json specs.workloads.shop/web.workload: holds, or is, the document of another "
+                "object; give a file that KAT wrote\n"
+                "old.json specs.workloads.shop/x.workload: holds, or is, the document of another "
+                "object"
+            ),
         ),
         (
             edited("specs", "cluster", "spec", "serviceCIDR", value="all of it"),
             (
-                "old.json specs.cluster.spec.serviceCIDR: 'all of it' is not an IPv4 network; "
+                "old.json specs.cluster spec.serviceCIDR: 'all of it' is not an IPv4 network; "
                 "write it as 10.100.0.0/16, host bits zero"
             ),
         ),

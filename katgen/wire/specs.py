@@ -1,0 +1,117 @@
+"""Specs as documents in the words of the input, without what equals a default, and back.
+
+Reading validates them as if a user had written them, so that nothing after it meets specs which
+no validation has seen. Of a Secret only the names of its values exist here.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+import msgspec
+
+from katgen.errors import Problem, Source, SpecError
+from katgen.model.base import API_VERSION, Spec
+from katgen.model.specs import Specs, WorkloadObjects
+from katgen.names import WorkloadKey, split_key
+from katgen.parse import Document, Parsed
+from katgen.validate import check
+
+HINT: Final = "give a file that KAT wrote"
+PARTS: Final = ("load_balancer", "job", "build")
+WireDocument = dict[str, Any]
+
+
+class WireObjects(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """A workload and what belongs to it."""
+
+    workload: WireDocument
+    load_balancer: WireDocument | None = None
+    job: WireDocument | None = None
+    build: WireDocument | None = None
+
+
+class WireSpecs(msgspec.Struct, frozen=True, omit_defaults=True):
+    """model.specs.Specs, field for field."""
+
+    cluster: WireDocument
+    namespaces: Mapping[str, WireDocument] = {}
+    workloads: Mapping[WorkloadKey, WireObjects] = {}
+    configs: Mapping[WorkloadKey, WireDocument] = {}
+    secrets: Mapping[WorkloadKey, tuple[str, ...]] = {}
+
+
+def specs_on_wire(specs: Specs) -> WireSpecs:
+    """Return the specs as documents."""
+    return WireSpecs(
+        cluster=_document(specs.cluster),
+        namespaces={name: _document(one) for name, one in specs.namespaces.items()},
+        workloads={key: _objects(one) for key, one in specs.workloads.items()},
+        configs={key: _document(one) for key, one in specs.configs.items()},
+        secrets=specs.secrets,
+    )
+
+
+def _document(model: Spec) -> WireDocument:
+    dumped: WireDocument = model.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    return dumped
+
+
+def _objects(objects: WorkloadObjects) -> WireObjects:
+    present = {name: getattr(objects, name) for name in PARTS}
+    return WireObjects(
+        workload=_document(objects.workload),
+        **{name: _document(one) for name, one in present.items() if one is not None},
+    )
+
+
+def specs_from_wire(wire: WireSpecs, shown_name: str) -> Specs:
+    """Return the specs. Raises SpecError with all problems."""
+    checked = check(Parsed(tuple(_documents(wire, shown_name))))
+    if checked.specs is None:
+        raise SpecError(map(_without_line, checked.problems))
+    elsewhere = sorted({*_named(wire)} ^ {*_named(specs_on_wire(checked.specs))})
+    if elsewhere:
+        what = "holds, or is, the document of another object"
+        raise SpecError(Problem(Source(shown_name, path=path), what, HINT) for path in elsewhere)
+    return checked.specs
+
+
+_ODD: Final = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+"""What JSON may hold as it is and YAML may not."""
+
+
+def _documents(wire: WireSpecs, shown_name: str) -> Iterator[Document]:
+    """Yield each document with a text of its own: JSON is YAML, but for odd characters."""
+    for path, written in _named(wire).items():
+        document = {"apiVersion": API_VERSION, **written}
+        text = msgspec.json.encode(document).decode()
+        chunk = _ODD.sub(lambda odd: f"\\u{ord(odd[0]):04x}", text)
+        yield Document(f"{shown_name} {path}", document, chunk, 1, 0)
+
+
+def _without_line(problem: Problem) -> Problem:
+    """Place a problem by its path: the line is one of no file."""
+    return replace(problem, at=Source(problem.at.file, path=problem.at.path))
+
+
+def _named(wire: WireSpecs) -> dict[str, WireDocument]:
+    """Return every document by its path in the file."""
+    named = {"specs.cluster": wire.cluster}
+    named |= {f"specs.namespaces.{name}": one for name, one in wire.namespaces.items()}
+    named |= {f"specs.configs.{key}": one for key, one in wire.configs.items()}
+    named |= {f"specs.secrets.{key}": _secret(key, keys) for key, keys in wire.secrets.items()}
+    for key, objects in wire.workloads.items():
+        named[f"specs.workloads.{key}.workload"] = objects.workload
+        for part in PARTS:
+            document = getattr(objects, part)
+            if document is not None:
+                named[f"specs.workloads.{key}.{part}"] = document
+    return named
+
+
+def _secret(key: WorkloadKey, keys: tuple[str, ...]) -> WireDocument:
+    namespace, name = split_key(key)
+    metadata = {"name": name, "namespace": namespace}
+    return {"kind": "Secret", "metadata": metadata, "data": dict.fromkeys(keys, "")}
