@@ -10,7 +10,7 @@ from katgen.model.base import Document
 from katgen.parse.path import Step
 from katgen.validate.load import Written
 from katgen.validate.objects import Objects
-from katgen.validate.translate import did_you_mean
+from katgen.validate.translate import did_you_mean, nearest
 
 _TLS_KEYS: Final = ("tls.crt", "tls.key")
 
@@ -38,7 +38,7 @@ def references(objects: Objects) -> Iterator[Problem]:
         to = reference.to
         if objects.lacks(reference.kind, to):
             what = f"there is no {reference.kind} {to}"
-            yield Problem(reference.by.at(*reference.path), what, "add it, or name another one")
+            yield Problem(reference.by.at(*reference.path), what, _instead(reference, objects))
             continue
         secret = objects.secrets.get(to)
         if reference.key and secret is not None and reference.key not in secret.object.data:
@@ -46,6 +46,14 @@ def references(objects: Objects) -> Iterator[Problem]:
             what = f"Secret {to} has no key {reference.key!r}"
             hint = did_you_mean(reference.key, known) if known else "it has none; add it"
             yield Problem(reference.by.at(*reference.key_path), what, hint)
+
+
+def _instead(reference: Reference, objects: Objects) -> str:
+    namespace = names.split_key(reference.to)[0]
+    keys = (key for kind, key in objects.mentioned if kind == reference.kind)
+    there = sorted(name for space, name in map(names.split_key, keys) if space == namespace)
+    near = nearest(reference.name, there)
+    return f"did you mean {near!r}?" if near else "add it, or name another one"
 
 
 def named(objects: Objects) -> Iterator[Reference]:

@@ -10,6 +10,7 @@ from katgen.model.shape import attributes
 from katgen.model.workload import Workload
 from katgen.validate.load import Written
 from katgen.validate.objects import Objects
+from katgen.validate.translate import did_you_mean
 
 One = Written[Workload]
 _CONTAINER: Final = ("spec", "container")
@@ -87,7 +88,7 @@ def _mounts(one: One) -> Iterator[Problem]:
     for index, mount in enumerate(mounts):
         here = (*_CONTAINER, "volumeMounts", index)
         if mount.name not in volumes:
-            hint = f"volumes are: {', '.join(volumes)}" if volumes else "add it to spec.volumes"
+            hint = did_you_mean(mount.name, volumes) if volumes else "add it to spec.volumes"
             yield Problem(one.at(*here, "name"), f"there is no volume {mount.name!r}", hint)
         if not _segments(mount.mount_path):
             at = one.at(*here, "mountPath")
