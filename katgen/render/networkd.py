@@ -6,7 +6,7 @@
 | `host-gateway` | on `kat-dns0` | a route each, by their gateway | `50-kat-dns0.network.d` |
 | (a lone node) | on `kat-dns0` | | |
 
-A lone node needs neither tunnel nor key nor kernel module. docs/adr/0021-data-plane-overlay.md says
+A lone node needs neither tunnel nor key nor kernel module. docs/adr/0011-data-plane-overlay.md says
 why there is a veth pair, and how a route names a gateway on a link whose `.network` is not KAT's.
 
 Sources: systemd.netdev(5), systemd.network(5).
