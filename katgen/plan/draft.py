@@ -15,7 +15,7 @@ from katgen.planned import Inventory, Placement, Plan, Unplaced, WorkloadPlan
 from katgen.revision import referenced_by, revision
 from katgen.schedule.match import evicting
 from katgen.schedule.needs import DAEMON, Needs, needs_of
-from katgen.schedule.place import Choice, Target, place
+from katgen.schedule.place import Choice, Outcome, Target, place
 from katgen.schedule.reconcile import (
     Situation,
     Verdict,
@@ -162,6 +162,7 @@ class Draft:
             i = self.index.table.index.get(placement.node)
             if i is not None:
                 self.index.table.vacate(i, needs, placement.gpus)
+                self.index.table.slots_resting[i] += 1
             self.index.quotas.count(needs, -1)
             self._ledger.rest_address(key, placement)
 
@@ -189,16 +190,15 @@ class Draft:
             turn = Turn(board, task.needs)
             outcome = place(turn, verdict, Target(task.before, task.revision))
             turn.finish()
-            placements += outcome.stay
-            placements += self._chosen(task, outcome.choices, following)
-            following += len(outcome.choices)
-            placements += self._filled(task, outcome.filled, following)
-            following += len(outcome.filled)
+            new = self._placements(task, outcome, following)
+            following += len(new)
             unplaced = tuple(outcome.unplaced)
             self.counters.examined += turn.examined
-            self.counters.placed += len(outcome.choices) + len(outcome.filled)
-            if len(outcome.filled) < len(placements):
-                placements.sort(key=lambda p: ordinal_order(p.ordinal))
+            self.counters.placed += len(new)
+            if placements or outcome.stay:
+                new = [*placements, *outcome.stay, *new]
+                new.sort(key=lambda p: ordinal_order(p.ordinal))
+            placements = new
         planned = WorkloadPlan(
             task.revision, following, task.uid_base, task.virtual_address,
             tuple(placements), unplaced, _homes(verdict, placements),
@@ -213,6 +213,17 @@ class Draft:
             self.index.pending.discard(task.key)
         if planned != task.old:
             self._workloads[task.key] = planned
+
+    def _placements(self, task: Task, outcome: Outcome, incarnation: int) -> list[Placement]:
+        """Return the new placements, numbered in the order of their ordinals."""
+        if not outcome.choices:
+            return list(self._filled(task, outcome.filled, incarnation))
+        stop_first = task.needs.stop_first
+        filled = zip(task.verdict.fresh, outcome.filled, strict=False)
+        choices = [Choice(ordinal, i, (), stop_first) for ordinal, i in filled]
+        choices += outcome.choices
+        choices.sort(key=lambda c: ordinal_order(c.ordinal))
+        return list(self._chosen(task, choices, incarnation))
 
     def _chosen(
         self, task: Task, choices: Iterable[Choice], incarnation: int

@@ -77,9 +77,6 @@ class Ledger:
         """Let the address of an instance that goes rest."""
         owner = owner_of_instance(key, placement.ordinal, placement.incarnation)
         self.rest(placement.address, owner)
-        i = self._index.table.index.get(placement.node)
-        if i is not None:
-            self._index.table.slots_resting[i] += 1
 
     def retire(self, key: WorkloadKey, old: WorkloadPlan, *, has_data: bool) -> None:
         """Keep what outlives a deleted workload."""

@@ -78,6 +78,8 @@ class _Placing:
         choice = _choice(turn, order)
         if choice is not None:
             turn.take(choice.node, choice.gpus, new_address=not choice.keeps_address)
+            if previous is not None and not choice.keeps_address:
+                turn.table.slots_resting[turn.table.index[previous.node]] += 1
             self.choices.append(choice)
             return
         self.unplaced.append(Unplaced(order.ordinal, self._refusals(order)))
