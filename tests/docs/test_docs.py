@@ -32,7 +32,9 @@ def shell(tmp_path: Path) -> dict[str, str]:
     programs = tmp_path / "programs"
     programs.mkdir()
     katcall = programs / "katcall"
-    katcall.write_text(f"#!{sys.executable}\nfrom katgen.cli.main import main\nmain()\n")
+    # Not as a `#!` line, which ends at the first blank of the interpreter's path.
+    start = f"exec '{sys.executable}' -c 'from katgen.cli.main import main; main()'"
+    katcall.write_text(f'#!/bin/sh\n{start} "$@"\n')
     katcall.chmod(0o755)
     return {
         "PATH": f"{programs}:{os.environ['PATH']}",
