@@ -52,8 +52,12 @@ class Artifact(msgspec.Struct, frozen=True, gc=False):
     pair_key: str = ""
 
 
-class Entry(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, rename="camel"):
-    """An artifact without its content, as a manifest lists it."""
+class Entry(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+    """An artifact without its content, as a manifest lists it.
+
+    Defaults are written: msgspec omits by identity, so that of two equal modes one would be in the
+    digested bytes and the other not.
+    """
 
     path: str
     digest: str

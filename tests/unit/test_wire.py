@@ -38,6 +38,7 @@ CLUSTER = ClusterConfiguration.model_validate(
 SHOP = Namespace.model_validate(
     {"kind": "Namespace", "metadata": {"name": "shop"}, "spec": {"quota": {"cpu": "1500m"}}}
 )
+OWNER = "root"
 WEB = WorkloadKey("shop/web")
 TIDY = WorkloadKey("shop/tidy")
 
@@ -358,3 +359,10 @@ def test_secret_values_have_no_way_into_a_plan() -> None:
 def test_a_manifest_comes_back() -> None:
     manifest = Manifest(1, NodeName("a"), (Entry("/etc/x", "00", 0o600),), ("base", "open/*"))
     assert manifest_from_json(manifest_json(manifest), "a.manifest.json") == manifest
+
+
+def test_equal_entries_are_equal_bytes_however_they_were_made() -> None:
+    default = Entry("/etc/x", "00")
+    spelled = Entry("/etc/x", "00", int("420"), f"{OWNER}:{OWNER}")
+    manifests = [Manifest(1, NodeName("a"), (one,)) for one in (default, spelled)]
+    assert manifest_json(manifests[0]) == manifest_json(manifests[1])
