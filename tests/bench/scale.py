@@ -26,6 +26,20 @@ from tests.bench import synthetic
 T = TypeVar("T")
 NODES, WORKLOADS, REPLICAS = 5_000, 1_000, 100
 CHANGES = 20
+TARGETS = {
+    "schedule and allocate, s": "",
+    "render and digest, s": "",
+    "the whole, s": "2",
+    "peak memory, MiB": "400",
+    "of it specs and inventory, MiB": "",
+    "one workload of 100 changed, median ms": "10",
+    "one workload of 100 changed, worst ms": "",
+    "its units rendered": "100",
+    "its nodes rendered": "100",
+    "its shared sets rendered": "1",
+    "its workloads reconciled": "1",
+}
+"""What the page shows, and what it aims at."""
 FIRST_CHANGED = 2
 """With both selectors, the dearest kind of workload."""
 
