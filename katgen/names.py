@@ -83,7 +83,10 @@ def namespace_target(namespace: str) -> str:
 
 
 def namespace_slice(namespace: str) -> str:
-    r"""Return the namespace's slice: `team-a` is `kat-team\x2da.slice`, since `-` is hierarchy (systemd.slice(5))."""
+    r"""Return the namespace's slice: `team-a` is `kat-team\x2da.slice`.
+
+    A bare `-` would be hierarchy, systemd.slice(5).
+    """
     return f"kat-{systemd_escape(namespace)}.slice"
 
 
