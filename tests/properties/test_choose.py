@@ -30,9 +30,7 @@ def board_of(state: PlanState) -> Board:
 def best_of_all(turn: Turn) -> int:
     """Look at every node."""
     table = turn.table
-    able = [
-        i for i in range(len(table.names)) if table.open[i] and turn.admits(i) and turn.fits(i)
-    ]
+    able = [i for i in range(len(table.names)) if table.open[i] and turn.admits(i) and turn.fits(i)]
     return min(able, key=turn.rank, default=NONE)
 
 
@@ -91,4 +89,3 @@ def taken_one_by_one(turn: Turn, count: int) -> list[int]:
         turn.take(i, (), new_address=True)
         found.append(i)
     return found
-

@@ -72,7 +72,8 @@ def test_the_same_input_gives_the_parent_itself(written: Specs, machines: Invent
 @given(worlds(), nodes())
 def test_adding_a_node_moves_nothing(written: Specs, machines: Inventory) -> None:
     parent = make_plan(written, machines)
-    larger = {**machines.nodes, "n0": node("n0", {"zone": "a", "disk": "ssd"})}
+    new = node("n0", {"zone": "a", "disk": "ssd"})
+    larger = {**machines.nodes, new.name: new}
     plan = make_plan(written, msgspec.structs.replace(machines, nodes=larger), parent)
     for key, before in parent.workloads.items():
         assert set(before.placements) <= set(plan.workloads[key].placements)

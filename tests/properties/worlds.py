@@ -102,29 +102,29 @@ def _containers(draw: st.DrawFn) -> dict[str, Any]:
 @st.composite
 def _placing(draw: st.DrawFn) -> dict[str, Any]:
     """Draw what of a spec says where instances may run."""
-    spec: dict[str, Any] = {"priority": draw(st.sampled_from((0, 0, 1)))}
     disk = draw(_maybe(st.sampled_from(("ssd", "hdd"))))
-    if disk:
-        spec["nodeSelector"] = {"disk": disk}
-    if draw(_maybe(st.just(1))):
-        spec["tolerations"] = [{"operator": "Exists"}]
     skew = draw(_maybe(st.integers(1, 2)))
-    if skew:
-        key = draw(st.sampled_from(("zone", "node")))
-        spec["spread"] = [{"topologyKey": key, "maxSkew": skew}]
+    key = draw(st.sampled_from(("zone", "node")))
+    return {
+        "priority": draw(st.sampled_from((0, 0, 1))),
+        "nodeSelector": {"disk": disk} if disk else {},
+        "tolerations": [{"operator": "Exists"}] if draw(_maybe(st.just(1))) else [],
+        "spread": [{"topologyKey": key, "maxSkew": skew}] if skew else [],
+        "affinity": draw(_affinities()),
+    }
+
+
+@st.composite
+def _affinities(draw: st.DrawFn) -> dict[str, Any]:
     affinity: dict[str, Any] = {}
     for side in ("workload", "antiWorkload"):
-        for how in ("required", "preferred"):
-            term = draw(_maybe(_terms, 7))
-            if term:
-                affinity.setdefault(side, {})[how] = [term]
+        terms = {how: draw(_maybe(_terms, 7)) for how in ("required", "preferred")}
+        affinity[side] = {how: [term] for how, term in terms.items() if term}
     zone = draw(_maybe(st.sampled_from(ZONES), 5))
     if zone:
         match = [{"key": "zone", "operator": "In", "values": [zone]}]
         affinity["node"] = {"preferred": [{"match": match, "weight": 2}]}
-    if affinity:
-        spec["affinity"] = affinity
-    return spec
+    return affinity
 
 
 @st.composite
