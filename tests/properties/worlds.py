@@ -71,10 +71,8 @@ def objects(draw: st.DrawFn, name: str) -> WorkloadObjects:
 
 
 def _jobs() -> st.SearchStrategy[dict[str, Any]]:
-    return st.fixed_dictionaries(
-        {"completions": st.integers(1, 4), "parallelism": st.integers(1, 3)},
-        optional={"schedule": st.just("@daily")},
-    )
+    runs = {"completions": st.integers(1, 4), "parallelism": st.integers(1, 3)}
+    return st.one_of(st.fixed_dictionaries(runs), st.just({"schedule": "@daily"}))
 
 
 @st.composite
