@@ -9,9 +9,9 @@ from typing import get_origin
 
 from pydantic.fields import FieldInfo
 
-from katgen.model.base import Spec
 from katgen.model.kinds import KINDS
 from katgen.model.shape import fields, object_in
+from katgen.model.spec import Spec
 from katgen.model.wording import wording
 
 _MADE = "<!-- Made by `make generate`; edit katgen/model/ instead. -->"

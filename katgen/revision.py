@@ -11,8 +11,8 @@ from typing import Final
 
 import msgspec
 
-from katgen.model.base import Spec
 from katgen.model.objects import BuildDefinition, JobDefinition
+from katgen.model.spec import Spec
 from katgen.model.specs import Specs, WorkloadObjects
 from katgen.model.workload import Workload
 from katgen.names import WorkloadKey, key

@@ -10,8 +10,8 @@ from pydantic.alias_generators import to_camel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from katgen.model.base import OneOf
 from katgen.model.kinds import KINDS
+from katgen.model.spec import OneOf
 from katgen.model.wording import pattern_of
 
 DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"

@@ -12,7 +12,7 @@ from pydantic import (
     model_validator,
 )
 
-from katgen.model.base import ClusterWideMetadata, Document, Spec, later
+from katgen.model.spec import ClusterWideMetadata, Document, Spec, later
 from katgen.model.text import AbsolutePath
 from katgen.model.types import BOTH, Count, Percent, Port
 

@@ -4,8 +4,8 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from katgen.model.base import OneOf, Spec
 from katgen.model.probe import Probe
+from katgen.model.spec import OneOf, Spec
 from katgen.model.text import (
     MAX_CONTAINER,
     Command,
@@ -16,6 +16,7 @@ from katgen.model.text import (
     ExecWord,
     FileName,
     MountPath,
+    PortLabel,
     RelativePath,
     WorkingDir,
     check_total,
@@ -62,7 +63,7 @@ class EnvVar(OneOf):
 class ContainerPort(Spec):
     """A port that the container listens on."""
 
-    name: DnsLabel | None = Field(default=None, description="Gets an SRV record.")
+    name: PortLabel | None = Field(default=None, description="Gets an SRV record.")
     container_port: Port = Field(description="On the instance's own address.")
     protocol: Protocol = Field(default="TCP", description="Of the port.")
     host_port: Port | None = Field(

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Final
 
-from katgen.model.base import Document
 from katgen.model.cluster import ClusterConfiguration
 from katgen.model.node import Node
 from katgen.model.objects import (
@@ -14,6 +13,7 @@ from katgen.model.objects import (
     Secret,
     VirtualLoadBalancer,
 )
+from katgen.model.spec import Document
 from katgen.model.workload import Workload
 
 KINDS: Final[Mapping[str, type[Document]]] = {

@@ -4,9 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from katgen.model.base import ClusterWideMetadata, Document, Spec, by_leader
 from katgen.model.cluster import Address, Cidr
-from katgen.model.text import DnsLabel, LabelKey, LabelValue, Text
+from katgen.model.spec import ClusterWideMetadata, Document, Spec, by_leader
+from katgen.model.text import LabelKey, LabelValue, NodeLabel, Text
 from katgen.model.types import (
     BOTH,
     Cpu,
@@ -109,7 +109,7 @@ class NodeStatus(Spec):
 class NodeMetadata(ClusterWideMetadata):
     """Names a node. The name becomes part of DNS names and of DaemonService instances' ids."""
 
-    name: DnsLabel = Field(description="A DNS label.")
+    name: NodeLabel = Field(description="A DNS label.")
 
 
 class Node(Document):

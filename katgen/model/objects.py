@@ -4,8 +4,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from katgen.model.base import ClusterWideMetadata, Document, Spec, later
 from katgen.model.probe import Probe
+from katgen.model.spec import ClusterWideMetadata, Document, Spec, later
 from katgen.model.text import (
     AbsolutePath,
     ContextPath,
@@ -17,6 +17,7 @@ from katgen.model.text import (
     LabelKey,
     LabelValue,
     NamespaceName,
+    PortLabel,
     RelativePath,
     Text,
 )
@@ -46,7 +47,7 @@ Runs = Annotated[int, Field(strict=True, ge=1, le=10_000)]
 class ServicePort(Spec):
     """A port of the virtual address."""
 
-    name: DnsLabel | None = Field(default=None, description="Gets an SRV record.")
+    name: PortLabel | None = Field(default=None, description="Gets an SRV record.")
     port: Port = Field(description="On the virtual address.")
     target_port: Port | None = Field(
         default=None, description="On the instances; `port` if not given."
@@ -143,6 +144,15 @@ class JobSpec(Spec):
     history_limit: Count = Field(
         default=3, description="Finished runs that are remembered.", **later("job history")
     )
+
+    @model_validator(mode="after")
+    def _one_run_at_a_time(self) -> Self:
+        if self.schedule is not None and (self.completions, self.parallelism) != (1, 1):
+            raise ValueError(
+                "completions and parallelism go without schedule: a timer starts one run; leave "
+                "them out, or write several jobs"
+            )
+        return self
 
 
 class JobDefinition(Document):

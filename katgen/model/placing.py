@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from katgen.model.base import Spec, later
+from katgen.model.spec import Spec, later
 from katgen.model.text import LabelKey, LabelValue, Text
 from katgen.model.types import BOTH, Effect, Operator, Seconds, Weight
 

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from katgen.model.base import OneOf, Spec
+from katgen.model.spec import OneOf, Spec
 from katgen.model.text import HealthCommand
 from katgen.model.types import HttpPath, Port, Seconds
 

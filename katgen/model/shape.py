@@ -6,7 +6,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from katgen.model.base import Spec
+from katgen.model.spec import Spec
 
 
 @cache

@@ -101,6 +101,17 @@ def _not_reserved_name(text: str) -> str:
     return f"the name {text!r} is reserved; choose another name" if reserved else ""
 
 
+def _no_instance_name(text: str) -> str:
+    reserved = text in names.RESERVED_WORKLOADS
+    return f"{text!r} is reserved: it stands before a workload's name in DNS" if reserved else ""
+
+
+def _service_label(text: str) -> str:
+    if len(text) < names.LABEL_MAX:
+        return ""
+    return f"a port's name has at most {names.LABEL_MAX - 1} characters: DNS puts '_' before it"
+
+
 def _env_name(text: str) -> str:
     if _ENV_NAME.fullmatch(text):
         return ""
@@ -224,6 +235,9 @@ Text = Annotated[str, _checked(*_carried_word)]
 Name = Annotated[str, _checked(_label, _not_reserved_name)]
 NamespaceName = Annotated[str, _checked(_label, _not_reserved_namespace)]
 DnsLabel = Annotated[str, _checked(_label)]
+NodeLabel = Annotated[str, _checked(_label, _no_instance_name)]
+"""A node's name: a DaemonService's ordinal, and so a label before the workload's."""
+PortLabel = Annotated[str, _checked(_label, _service_label)]
 LabelKey = Annotated[str, _checked(_label_key)]
 LabelValue = Annotated[str, _checked(*_carried_word)]
 EnvName = Annotated[str, _checked(_env_name)]

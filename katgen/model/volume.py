@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from katgen.model.base import OneOf, Spec, later
+from katgen.model.spec import OneOf, Spec, later
 from katgen.model.text import AbsolutePath, DnsLabel, Text
 from katgen.model.types import BOTH, Flag, Memory, OctalMode, UserId
 

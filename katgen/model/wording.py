@@ -10,7 +10,7 @@ from pydantic import AfterValidator
 from pydantic.fields import FieldInfo
 
 from katgen.model import text
-from katgen.model.base import Spec
+from katgen.model.spec import Spec
 from katgen.model.types import Quantity, Shape
 
 _LABEL: Final = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
@@ -20,6 +20,8 @@ _NAMED: Final[tuple[tuple[Any, str, str], ...]] = (
     (text.Name, "DNS label", _LABEL),
     (text.NamespaceName, "DNS label", _LABEL),
     (text.DnsLabel, "DNS label", _LABEL),
+    (text.NodeLabel, "DNS label", _LABEL),
+    (text.PortLabel, "DNS label", r"^[a-z0-9]([-a-z0-9]{0,60}[a-z0-9])?$"),
     (text.LabelKey, "label key", r"^[A-Za-z0-9]([A-Za-z0-9_./-]{0,251}[A-Za-z0-9])?$"),
     (text.EnvName, "variable name", r"^[A-Za-z_][A-Za-z0-9_.-]{0,252}$"),
     (text.AbsolutePath, "absolute path", "^/"),

@@ -4,9 +4,9 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from katgen.model.base import Document, OneOf, Spec, later
 from katgen.model.container import Container
 from katgen.model.placing import Affinity, Spread, Toleration
+from katgen.model.spec import Document, OneOf, Spec, later
 from katgen.model.text import DnsLabel, GitUrl, LabelKey, LabelValue
 from katgen.model.types import (
     BOTH,
@@ -33,8 +33,16 @@ class Git(OneOf):
     one_of: ClassVar = ("branch", "tag", "commit")
 
     url: GitUrl = Field(description="As https://git.example.org/shop/web.git.")
-    branch: GitBranch | None = Field(default=None, description="Its latest commit.")
-    tag: GitTag | None = Field(default=None, description="The tag's commit.")
+    branch: GitBranch | None = Field(
+        default=None,
+        description="Its latest commit.",
+        **later("branches, which only a leader can follow"),
+    )
+    tag: GitTag | None = Field(
+        default=None,
+        description="The tag's commit.",
+        **later("tags, which only a leader can follow"),
+    )
     commit: GitCommit | None = Field(default=None, description="The full id.")
 
 

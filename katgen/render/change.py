@@ -16,6 +16,7 @@ from katgen.render.cluster import (
     Draft,
     Rendered,
     by_namespace,
+    for_proxies,
     has_ingress,
     ingress_sets,
     leaf,
@@ -42,9 +43,12 @@ def rerender(before: Rendered, plan: Plan, changed: Iterable[WorkloadKey]) -> Re
         _replace(plan, before.cluster, key, workloads, templates)
     placed, dirty = _replaced_placements(before, workloads, keys)
     common = _changed_sets(before, plan, workloads, keys)
-    if ("ingress" in common) != ("ingress" in before.shared):
+    proxies = before.for_proxies
+    if any(map(has_ingress, (w for k in keys for w in _versions(before, workloads, k)))):
+        proxies = for_proxies(workloads.values())
+    if proxies != before.for_proxies:
         return render(plan)
-    draft = Draft(plan, before.cluster, templates, placed, before.excludes, "ingress" in common)
+    draft = Draft(plan, before.cluster, templates, placed, before.excludes, proxies)
     redone = {name: draft.node_after(before.nodes[name], name) for name in dirty}
     nodes = {**before.nodes, **redone}
     root, tree = _changed_root(before, nodes, common, dirty)
@@ -54,8 +58,8 @@ def rerender(before: Rendered, plan: Plan, changed: Iterable[WorkloadKey]) -> Re
         shared_sets=sum(before.shared.get(n) is not s for n, s in common.items()),
     )
     return Rendered(
-        plan, before.cluster, workloads, templates, placed, before.excludes, nodes, common, root,
-        tree, counters,
+        plan, before.cluster, workloads, templates, placed, before.excludes, proxies, nodes,
+        common, root, tree, counters,
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ when somebody wants to see or fetch them.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 
@@ -48,6 +48,7 @@ class Rendered:
     templates: Mapping[WorkloadKey, own.WorkloadTemplate]
     placed: Mapping[NodeName, tuple[PlacedInstance, ...]]
     excludes: Mapping[NodeName, tuple[str, ...]]
+    for_proxies: tuple[str, ...]
     nodes: Mapping[NodeName, own.NodeFiles]
     shared: Mapping[str, SharedSet]
     root: Root
@@ -90,12 +91,13 @@ def render(plan: Plan) -> Rendered:
     placed = {n: tuple(by_node.get(n, ())) for n in sorted(plan.inventory.nodes)}
     common = {s.name: s for s in _all_sets(plan, cluster, workloads)}
     excludes = _own_peer_files(plan, cluster, common)
-    draft = Draft(plan, cluster, templates, placed, excludes, "ingress" in common)
+    proxies = for_proxies(workloads.values())
+    draft = Draft(plan, cluster, templates, placed, excludes, proxies)
     nodes = {name: draft.node(name) for name in placed}
     root, tree = root_over(nodes, common)
     units = sum(len(files.instances) for files in nodes.values())
     return Rendered(
-        plan, cluster, workloads, templates, placed, excludes, nodes, common, root, tree,
+        plan, cluster, workloads, templates, placed, excludes, proxies, nodes, common, root, tree,
         Counters(units, len(nodes), len(common)),
     )  # fmt: skip
 
@@ -109,7 +111,7 @@ class Draft:
     templates: Mapping[WorkloadKey, own.WorkloadTemplate]
     placed: Mapping[NodeName, tuple[PlacedInstance, ...]]
     excludes: Mapping[NodeName, tuple[str, ...]]
-    has_ingress: bool
+    for_proxies: tuple[str, ...]
 
     def node(self, name: NodeName) -> own.NodeFiles:
         """Render one node."""
@@ -147,11 +149,8 @@ class Draft:
 
     def _uses(self, name: NodeName) -> tuple[str, ...]:
         peers = shared.peer_set(self.plan.inventory.nodes[name], self.cluster)
-        always = ["base", "nodes", shared.OPEN, peers]
-        if self.has_ingress:
-            always.append("ingress")
         used = {one for i in self.placed[name] for one in self.templates[i.of.key].uses}
-        return (*always, *sorted(used))
+        return ("base", "nodes", shared.OPEN, peers, *sorted(used.union(self.for_proxies)))
 
 
 def _own_peer_files(
@@ -220,6 +219,18 @@ def has_ingress(workload: PlannedWorkload) -> bool:
 def manifest_digest(manifest: Manifest) -> str:
     """Return SHA-256 of a manifest's canonical JSON, hex."""
     return hashlib.sha256(_ENCODER.encode(manifest)).hexdigest()
+
+
+def for_proxies(workloads: Iterable[PlannedWorkload]) -> tuple[str, ...]:
+    """Return the sets that every node carries because a proxy may run there, sorted.
+
+    A proxy reaches an isolated namespace too, if that has an ingress; the wall is elsewhere.
+    """
+    with_ingress = [w for w in workloads if has_ingress(w)]
+    if not with_ingress:
+        return ()
+    isolated = {f"isolated/{namespace_of(w.key)}" for w in with_ingress if w.isolated}
+    return ("ingress", *sorted(isolated))
 
 
 def leaf(kind: str, name: str, digest: str) -> bytes:

@@ -7,8 +7,8 @@ from functools import cache
 from pydantic.fields import FieldInfo
 
 from katgen.errors import Problem
-from katgen.model.base import Spec
 from katgen.model.shape import object_in
+from katgen.model.spec import Spec
 from katgen.parse import Document
 from katgen.parse.path import Step
 

@@ -8,9 +8,9 @@ from pydantic import ValidationError
 
 from katgen import names
 from katgen.errors import Problem, Source
-from katgen.model.base import API_VERSION
-from katgen.model.base import Document as Model
 from katgen.model.kinds import KINDS
+from katgen.model.spec import API_VERSION
+from katgen.model.spec import Document as Model
 from katgen.parse import Document
 from katgen.validate import translate
 from katgen.validate.later import unbuilt

@@ -6,8 +6,6 @@ from typing import Final, TypeVar
 
 from katgen import names
 from katgen.errors import Problem
-from katgen.model.base import ClusterWideMetadata
-from katgen.model.base import Document as Model
 from katgen.model.cluster import ClusterConfiguration, ClusterSpec
 from katgen.model.node import Node
 from katgen.model.objects import (
@@ -18,6 +16,8 @@ from katgen.model.objects import (
     Secret,
     VirtualLoadBalancer,
 )
+from katgen.model.spec import ClusterWideMetadata
+from katgen.model.spec import Document as Model
 from katgen.model.workload import Workload
 from katgen.names import WorkloadKey
 from katgen.parse import Document, Parsed

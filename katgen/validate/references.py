@@ -6,7 +6,7 @@ from typing import Final
 
 from katgen import names
 from katgen.errors import Problem
-from katgen.model.base import Document
+from katgen.model.spec import Document
 from katgen.parse.path import Step
 from katgen.validate.load import Written
 from katgen.validate.objects import Objects

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from katgen.errors import Problem
-from katgen.model.base import Spec
 from katgen.model.shape import fields, object_at
+from katgen.model.spec import Spec
 from katgen.model.wording import wording
 from katgen.parse import Document
 from katgen.parse.path import Step, quoted

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from katgen.errors import Problem, Source, SpecError
-from katgen.model.base import API_VERSION, Spec
+from katgen.model.spec import API_VERSION, Spec
 from katgen.model.specs import Specs, WorkloadObjects
 from katgen.names import WorkloadKey, split_key
 from katgen.parse import Document, Parsed

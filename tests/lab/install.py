@@ -14,6 +14,7 @@ systemd-sysusers
 chgrp systemd-network /etc/systemd/network/*.netdev /etc/systemd/network/*.netdev.d/* 2>/dev/null ||
     true
 systemd-tmpfiles --create /etc/tmpfiles.d/kat.conf
+/usr/lib/systemd/systemd-sysctl /etc/sysctl.d/50-kat.conf
 networkctl reload
 systemctl daemon-reload
 """

@@ -72,7 +72,6 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Node, ...]
 def _start(node: Node, folder: Path) -> None:
     import_busybox(node)
     install(node, folder)
-    node.run(["sysctl", "-q", "--system"], check=False)
     node.run(["systemctl", "start", "kat.target"])
 
 

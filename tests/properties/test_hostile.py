@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from katgen.errors import EncodeError
 from katgen.model import text
-from katgen.model.base import Metadata
+from katgen.model.spec import Metadata
 from katgen.render import unitfile
 from katgen.render.unitfile import Variables
 from tests.properties import reader

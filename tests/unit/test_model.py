@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic.fields import FieldInfo
 
-from katgen.model.base import Spec
+from katgen.model.spec import Spec
 from katgen.model.cluster import ClusterSpec
 from katgen.model.kinds import KINDS
 from katgen.model.shape import fields, object_in

@@ -8,7 +8,7 @@ import pytest
 
 from katgen.bundle import Manifest
 from katgen.merkle import is_included
-from katgen.model.objects import Namespace
+from katgen.model.objects import Namespace, VirtualLoadBalancer
 from katgen.model.specs import Specs, WorkloadObjects
 from katgen.names import NodeName, WorkloadKey
 from katgen.plan import PlanState, advance, start
@@ -153,3 +153,23 @@ def test_a_node_proves_its_manifest_against_the_root(before: Rendered) -> None:
     size = len(before.root.manifests) + len(before.root.shared_sets)
     assert is_included(leaf, position, size, before.tree.proof(position), before.tree.root)
     assert before.tree.root.hex() == before.root.digest
+
+
+def test_a_proxy_on_any_node_knows_an_isolated_namespace_with_an_ingress(state: PlanState) -> None:
+    plan = state.plan
+    name, key = "n1", synthetic.workload_key(1)
+    walled = Namespace.model_validate(
+        {"kind": "Namespace", "metadata": {"name": name}, "spec": {"isolated": True}}
+    )
+    balancer = synthetic.balancer(1)
+    balancer["spec"]["ingress"] = [{"host": "shop.example.org", "servicePort": 80}]
+    entry = VirtualLoadBalancer.model_validate(balancer)
+    one = plan.specs.workloads[key]
+    specs = replace(
+        plan.specs,
+        namespaces={**plan.specs.namespaces, name: walled},
+        workloads={**plan.specs.workloads, key: replace(one, load_balancer=entry)},
+    )
+    rendered = render(msgspec.structs.replace(plan, specs=specs))
+    for node in rendered.nodes:
+        assert {"ingress", "isolated/n1"} <= set(rendered.sets_of(node))
