@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from pydantic.fields import FieldInfo
 
-from katgen.model.spec import Spec
 from katgen.model.cluster import ClusterSpec
 from katgen.model.kinds import KINDS
 from katgen.model.shape import fields, object_in
+from katgen.model.spec import Spec
 from katgen.model.types import proto_spelling
 from katgen.model.workload import Workload
 from katgen.model.zones import ZONES
