@@ -11,6 +11,7 @@
 """
 
 import re
+from functools import lru_cache
 from typing import NewType
 
 Namespace = NewType("Namespace", str)
@@ -111,9 +112,7 @@ def mac_of(address: str) -> str:
 
     `0a` marks it as locally administered and unicast. KeyError or ValueError if it is no address.
     """
-    first, second, third, fourth = address.split(".")
-    byte = _BYTE
-    return f"0a:4b:{byte[first]}:{byte[second]}:{byte[third]}:{byte[fourth]}"
+    return link_of(address)[0]
 
 
 def bridge_port(address: str) -> str:
@@ -121,6 +120,18 @@ def bridge_port(address: str) -> str:
 
     Podman makes it so if asked: `Network=kat:…,host_interface_name=kat-0a640a01` (netavark 1.14).
     """
-    first, second, third, fourth = address.split(".")
-    byte = _BYTE
-    return f"kat-{byte[first]}{byte[second]}{byte[third]}{byte[fourth]}"
+    return link_of(address)[1]
+
+
+def link_of(address: str) -> tuple[str, str]:
+    """Return `mac_of` and `bridge_port` of an address. Those of one /24 share most of the work."""
+    network, _, last = address.rpartition(".")
+    mac, port = _links_of(network)
+    byte = _BYTE[last]
+    return mac + byte, port + byte
+
+
+@lru_cache(maxsize=16_384)
+def _links_of(network: str) -> tuple[str, str]:
+    first, second, third = (_BYTE[part] for part in network.split("."))
+    return f"0a:4b:{first}:{second}:{third}:", f"kat-{first}{second}{third}"

@@ -15,7 +15,7 @@ from functools import cache
 from importlib.resources import files
 
 from katgen.bundle import Activation, Artifact, artifact
-from katgen.names import BRIDGE_MAC, bridge_port, mac_of
+from katgen.names import BRIDGE_MAC, link_of
 from katgen.render.ipv4 import address, network
 from katgen.render.nft_services import services
 from katgen.render.nft_words import element_lines
@@ -37,7 +37,8 @@ add rule inet kat forged iifname != { "lo", "kat-br0", "kat0" } ip saddr $cluste
 def node(view: NodeView) -> tuple[Artifact, ...]:
     """Return the node's own file: `nft -f` of it is the whole data plane, in one transaction."""
     placed = [i.placement.address for i in view.instances]
-    pins = [f'"{bridge_port(a)}" . {mac_of(a)} . {a}' for a in placed]
+    links = map(link_of, placed)
+    pins = [f'"{port}" . {mac} . {a}' for a, (mac, port) in zip(placed, links, strict=True)]
     text = "".join(
         (
             _HEADER,

@@ -6,7 +6,7 @@
 | `peers`, `peers/…` | one WireGuard or route drop-in for each node | every node, without its own |
 | `nodes` | the zone of node names | every node |
 | `open/<ns>` | zone and services of a namespace | every node |
-| `isolated/<ns>` | the same of an isolated namespace | nodes that run it; all, if it has an ingress |
+| `isolated/<ns>` | the same of an isolated namespace | nodes that run it; with ingress, all |
 | `group/<ns>` | target and slice of a namespace | nodes that run its instances |
 | `config/<ns>/<name>` | a Config's files | nodes that run a workload that mounts it |
 | `build/<ns>/<name>` | a build unit | nodes that run the workload |

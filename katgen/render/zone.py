@@ -16,7 +16,7 @@ The serial is made of the content: the same plan gives the same bytes, and anoth
 serial. It does not grow, so the zones are not for transfer; kat-dns reads them from disk.
 """
 
-import hashlib
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 
 from katgen import names
@@ -64,7 +64,7 @@ def nodes(view: NodesView) -> tuple[Artifact, ...]:
 def _zone(origin: str, domain: str, lines: Sequence[str]) -> Artifact:
     apex, server, owner = name(origin), name(domain), name(f"hostmaster.{domain}")
     body = "\n".join((*lines, ""))
-    serial = int.from_bytes(hashlib.sha256(body.encode()).digest()[:4], "big") or 1
+    serial = zlib.crc32(body.encode()) or 1
     head = (
         "; Managed by KAT; an edit is reported as drift.\n"
         f"{apex} {STABLE_TTL} IN SOA {server} {owner} {serial} 3600 600 86400 {_NEGATIVE_TTL}\n"
@@ -92,8 +92,11 @@ def _workload(workload: PlannedWorkload, apex: str) -> list[str]:
     return lines
 
 
-def _current(placements: Iterable[Placement]) -> dict[str, str]:
+def _current(placements: Sequence[Placement]) -> dict[str, str]:
     """Return the address of each ordinal; of two incarnations the later one's."""
+    addresses_of = {one.ordinal: one.address for one in placements}
+    if len(addresses_of) == len(placements):
+        return addresses_of
     latest: dict[str, Placement] = {}
     for one in placements:
         known = latest.setdefault(one.ordinal, one)
