@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from katgen.cli.output import counted
 from katgen.errors import Problem, RefusedError, Source
 
 SUMS: Final = "SHA256SUMS"
-_SHOWN: Final = 10
+_SHOWN: Final = 3
 _AT_FDCWD: Final = -100
 _RENAME_EXCHANGE: Final = 2
 
@@ -103,14 +104,22 @@ def _refuse_foreign(shown: Path, real: Path) -> None:
         raise _refused(shown, "is no directory", hint)
     if Path.cwd().is_relative_to(real):
         raise _refused(shown, "is the working directory, or holds it, and would be replaced", hint)
-    foreign = list(_foreign(real))
-    if not foreign:
-        return
-    hint = "KAT replaces only what it wrote: move the file away, or name another directory"
-    problems = [Problem(Source(f"{shown}/{path}"), what, hint) for path, what in foreign[:_SHOWN]]
-    if len(foreign) > _SHOWN:
-        problems.append(Problem(Source(str(shown)), f"and {len(foreign) - _SHOWN} more files"))
-    raise RefusedError(problems)
+    found: dict[str, list[str]] = {}
+    for path, what in _foreign(real):
+        found.setdefault(what, []).append(path)
+    if found:
+        hint = "KAT replaces only what it wrote: move them away, or name another directory"
+        raise RefusedError(
+            Problem(
+                Source(str(shown)), f"{counted(len(paths), 'file')} {what}: {_few(paths)}", hint
+            )
+            for what, paths in found.items()
+        )
+
+
+def _few(paths: list[str]) -> str:
+    more = len(paths) - _SHOWN
+    return ", ".join(paths[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _refused(shown: Path, what: str, hint: str) -> RefusedError:
@@ -123,9 +132,9 @@ def _foreign(real: Path) -> Iterator[tuple[str, str]]:
     for path in _files(real):
         relative = str(path.relative_to(real))
         if relative not in sums:
-            yield relative, "was not written by KAT"
+            yield relative, "not written by KAT"
         elif path.is_symlink() or not path.is_file() or sums[relative] != _digest(path):
-            yield relative, "was edited since KAT wrote it"
+            yield relative, "edited since KAT wrote it"
 
 
 def _files(real: Path) -> Iterator[Path]:

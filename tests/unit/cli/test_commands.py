@@ -119,7 +119,7 @@ def test_a_directory_of_other_files_is_refused_and_left_alone(
     assert run(["render", "-f", "web.kat", "-o", "mine"]) == 3
     assert names("mine") == ["letter"]
     assert capsys.readouterr().err == (
-        "mine/letter: was not written by KAT; KAT replaces only what it wrote: move the file away, "
+        "mine: 1 file not written by KAT: letter; KAT replaces only what it wrote: move them away, "
         "or name another directory\n1 problem\n"
     )
 
