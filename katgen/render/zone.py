@@ -94,7 +94,7 @@ def _workload(workload: PlannedWorkload, apex: str) -> list[str]:
 
 def _current(placements: Sequence[Placement]) -> dict[str, str]:
     """Return the address of each ordinal; of two incarnations the later one's."""
-    addresses_of = {one.ordinal: one.address for one in placements}
+    addresses_of: dict[str, str] = {one.ordinal: one.address for one in placements}
     if len(addresses_of) == len(placements):
         return addresses_of
     latest: dict[str, Placement] = {}

@@ -120,10 +120,8 @@ def test_the_longest_name_that_dns_carries_is_taken() -> None:
 
 
 def test_a_port_whose_name_leaves_no_room_for_its_underscore_is_refused() -> None:
-    ports = {"ports": [{"name": "p" * 63, "containerPort": 80}]}
-    bad = cuts.workload("shop/web", TWO, container=ports)
     with pytest.raises(EncodeError, match="is not a DNS label of at most 62 characters"):
-        zone.namespace(cuts.namespace_view(CLUSTER, "shop", [bad]))
+        label("p" * 63, longest=62)
 
 
 @pytest.mark.parametrize(
