@@ -68,17 +68,18 @@ def _known(keys: Collection[WorkloadKey]) -> str:
 def _lines(told: Explanation, made: Plan) -> Iterator[str]:
     yield _first(told)
     yield from (f"quota: {line}" for line in told.quota)
-    yield from (f"data of {ordinal} is on {node}" for ordinal, node in told.data.items())
+    yield from (f"data of ordinal {ordinal} is on {node}" for ordinal, node in told.data.items())
     for one in told.unplaced:
         for refusal in one.refusals:
             where = counted(refusal.count, "node")
-            yield f"{one.ordinal} has no node: {refusal.reason} ({where})"
+            yield f"ordinal {one.ordinal} has no node: {refusal.reason} ({where})"
     yield ""
     rows = [_HEAD, *(_row(verdict) for verdict in told.nodes)]
     used = [i for i in range(len(_HEAD)) if any(row[i] for row in rows[1:])]
     yield from columns([[row[i] for i in used] for row in rows])
-    yield ""
-    yield _BETTER[made.specs.cluster.spec.scheduling]
+    if any(verdict.is_feasible for verdict in told.nodes):
+        yield ""
+        yield _BETTER[made.specs.cluster.spec.scheduling]
 
 
 def _first(told: Explanation) -> str:
