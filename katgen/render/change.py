@@ -4,7 +4,7 @@ Everything else is taken over as it is, digests and all, so that a change costs 
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from katgen.bundle import FORMAT, Root, SharedSet
 from katgen.merkle import MerkleTree
@@ -29,14 +29,15 @@ from katgen.render.cut import placed_by_node, planned_workload
 from katgen.render.view import ClusterView, PlacedInstance, PlannedWorkload
 
 
-def rerender(before: Rendered, plan: Plan, changed: Iterable[WorkloadKey]) -> Rendered:
-    """Return the files of `plan`, which differs from the plan rendered before in `changed` alone.
+def rerender(before: Rendered, plan: Plan) -> Rendered:
+    """Return the files of `plan`: what `render` returns, at the cost of what is different.
 
-    Where more than workloads changed (nodes, namespaces, settings), everything is rendered again.
+    What is the same object in both plans is the same and not looked into. Where more than
+    workloads and Configs changed (nodes, namespaces, settings), everything is rendered again.
     """
     if not _only_workloads_differ(before.plan, plan):
         return render(plan)
-    keys = tuple(sorted(changed))
+    keys = _changed_workloads(before.plan, plan)
     workloads = dict(before.workloads)
     templates = dict(before.templates)
     for key in keys:
@@ -61,6 +62,18 @@ def rerender(before: Rendered, plan: Plan, changed: Iterable[WorkloadKey]) -> Re
         plan, before.cluster, workloads, templates, placed, before.excludes, proxies, nodes,
         common, root, tree, counters,
     )  # fmt: skip
+
+
+def _changed_workloads(before: Plan, after: Plan) -> tuple[WorkloadKey, ...]:
+    """Return the workloads that were decided on again, or whose objects are others, sorted."""
+    return tuple(
+        sorted(
+            key
+            for key in before.workloads.keys() | after.workloads.keys()
+            if before.workloads.get(key) is not after.workloads.get(key)
+            or before.specs.workloads.get(key) is not after.specs.workloads.get(key)
+        )
+    )
 
 
 def _only_workloads_differ(before: Plan, after: Plan) -> bool:
@@ -132,24 +145,22 @@ def _changed_sets(
     prefixes = tuple(f"{name}/" for name in namespaces)
     for key in sorted(k for k in workloads if k.startswith(prefixes)):
         grouped[namespace_of(key)].append(workloads[key])
-    common = dict(before.shared)
+    old, now = before.plan.specs.configs, plan.specs.configs
+    configs = [k for k in sorted(now) if old.get(k) is not now[k]]
+    gone = {f"config/{k}" for k in old.keys() - now.keys()} | {f"build/{k}" for k in keys}
+    common = {name: one for name, one in before.shared.items() if name not in gone}
     new: list[SharedSet] = []
     for name in sorted(namespaces):
         new += shared.namespace_sets(plan, before.cluster, name, grouped[name])
-    touched = {c for k in keys if k in workloads for c in _configs(workloads[k])}
-    new += shared.config_sets(plan, sorted(touched))
+    new += shared.config_sets(plan, configs)
     new += shared.build_sets(before.cluster, [workloads[k] for k in keys if k in workloads])
     if any(has_ingress(w) for k in keys for w in _versions(before, workloads, k)):
         common.pop("ingress", None)
         new += ingress_sets(plan, before.cluster, by_namespace(plan, workloads))
     for one in new:
-        if one.name not in common or common[one.name].digest != one.digest:
-            common[one.name] = one
+        known = before.shared.get(one.name)
+        common[one.name] = known if known is not None and known.digest == one.digest else one
     return common
-
-
-def _configs(workload: PlannedWorkload) -> tuple[WorkloadKey, ...]:
-    return shared.mounted_configs(workload.key, workload.objects)
 
 
 def _versions(

@@ -70,7 +70,7 @@ def _changes(step: Step, rendered: Rendered, inventory: Inventory) -> dict[str, 
         key, specs = _changed(state.plan.specs, FIRST_CHANGED + 3 * number)
         begin = perf_counter()
         step = advance(state, specs, [key])
-        state, rendered = step.state, rerender(rendered, step.state.plan, step.delta.workloads)
+        state, rendered = step.state, rerender(rendered, step.state.plan)
         seconds.append(perf_counter() - begin)
         if state.plan.inventory is not inventory:
             raise AssertionError("a change of one workload is no change of the inventory")

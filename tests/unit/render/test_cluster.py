@@ -63,7 +63,7 @@ def test_a_change_rendered_anew_equals_the_whole_rendered(
     state: PlanState, before: Rendered
 ) -> None:
     after = _one_changed(state).plan
-    changed, whole = rerender(before, after, [synthetic.workload_key(2)]), render(after)
+    changed, whole = rerender(before, after), render(after)
     assert changed.root == whole.root
     assert changed.tree == whole.tree
     assert _manifests(changed) == _manifests(whole)
@@ -74,7 +74,7 @@ def test_a_changed_workload_costs_its_own_instances_only(
 ) -> None:
     after = _one_changed(state).plan
     key = synthetic.workload_key(2)
-    changed = rerender(before, after, [key])
+    changed = rerender(before, after)
     theirs = {
         p.node for p in (*after.workloads[key].placements, *state.plan.workloads[key].placements)
     }
@@ -88,7 +88,7 @@ def test_a_changed_workload_costs_its_own_instances_only(
 def test_only_files_of_the_changed_workload_get_other_digests(
     state: PlanState, before: Rendered
 ) -> None:
-    changed = rerender(before, _one_changed(state).plan, [synthetic.workload_key(2)])
+    changed = rerender(before, _one_changed(state).plan)
     for node in changed.nodes:
         old = {a.path: a.digest for a in before.files(node)}
         new = {a.path: a.digest for a in changed.files(node)}
@@ -106,14 +106,14 @@ def test_a_deleted_workload_leaves_no_file(state: PlanState, before: Rendered) -
     specs = _with(state.plan.specs, key, None)
     fresh = start(state.plan.specs, state.plan.inventory, state.plan).state
     after = advance(fresh, specs, [key]).state.plan
-    changed = rerender(before, after, [key])
+    changed = rerender(before, after)
     assert changed.root == render(after).root
     paths = {a.path for node in changed.nodes for a in changed.files(node)}
     assert not [p for p in paths if ".w1." in p]
 
 
 def test_rendering_the_same_plan_changed_in_nothing_is_the_same(before: Rendered) -> None:
-    again = rerender(before, before.plan, [])
+    again = rerender(before, before.plan)
     assert again.root == before.root
     assert (again.counters.units, again.counters.nodes, again.counters.shared_sets) == (0, 0, 0)
 
