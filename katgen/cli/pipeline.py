@@ -72,12 +72,30 @@ def _with_facts_of(parent: Plan, known: Inventory, *, is_given: bool) -> Invento
 
 
 def planned(loaded: Loaded) -> Plan:
-    """Return the plan. Raises RefusedError with every invariant that it breaks."""
+    """Return the plan.
+
+    Raises RefusedError with every invariant that it breaks, or if an instance would go on at an
+    older revision for want of a node: what such an instance holds stands in no plan yet.
+    """
     made = plan.make_plan(loaded.specs, loaded.inventory, loaded.parent)
-    problems = check.check(made, loaded.parent)
+    problems = [*check.check(made, loaded.parent), *_left_behind(made)]
     if problems:
         raise RefusedError(problems)
     return made
+
+
+def _left_behind(made: Plan) -> list[Problem]:
+    behind = {
+        key: sum(placement.revision != one.revision for placement in one.placements)
+        for key, one in made.workloads.items()
+    }
+    what = "{} of its instances run an older revision, and no node can take the new one"
+    hint = "make room for it, or loosen what it asks of a node"
+    return [
+        Problem(Source(path=key), what.format(number), hint)
+        for key, number in behind.items()
+        if number
+    ]
 
 
 def unplaced(made: Plan) -> list[Problem]:
