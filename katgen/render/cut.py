@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from katgen import names
+from katgen.model.volume import Volume
 from katgen.names import NodeName, WorkloadKey, split_key
 from katgen.planned import Node, Plan
 from katgen.render import config
@@ -35,14 +36,33 @@ def planned_workload(plan: Plan, key: WorkloadKey) -> PlannedWorkload:
     volumes = objects.workload.spec.volumes
     configs = {v.config.name: names.key(name, v.config.name) for v in volumes if v.config}
     secrets = {v.secret.name: names.key(name, v.secret.name) for v in volumes if v.secret}
+    namespace = plan.specs.namespaces[name].spec
     return PlannedWorkload(
         key,
         objects,
         plan.workloads[key],
-        plan.specs.namespaces[name].spec.isolated,
+        namespace.isolated,
         {one: config.folder(at, plan.specs.configs[at]) for one, at in configs.items()},
         {one: plan.specs.secrets[at] for one, at in secrets.items()},
+        _host_roots(volumes, namespace.allowed_host_paths),
     )
+
+
+def _host_roots(volumes: Iterable[Volume], allowed: Iterable[str]) -> dict[str, str]:
+    """Return the outermost allowed path above each host mount: all below it is in reach."""
+    roots: dict[str, str] = {}
+    outermost_first = sorted(map(_folder, allowed), key=len)
+    for volume in volumes:
+        mount = volume.host_mount
+        if mount is not None:
+            path = _folder(mount.host_path)
+            root = (one for one in outermost_first if path.startswith(one))
+            roots[volume.name] = next(root, "/")
+    return roots
+
+
+def _folder(path: str) -> str:
+    return "/" + "".join(f"{part}/" for part in path.split("/") if part)
 
 
 def placed_by_node(workloads: Iterable[PlannedWorkload]) -> dict[NodeName, list[PlacedInstance]]:

@@ -22,6 +22,8 @@ _ENSURE = {
     "FileOrCreate": (("/usr/bin/touch", "-a"), ("/usr/bin/test", "-f")),
     "Socket": (("/usr/bin/test", "-S"),),
 }
+_LINKS_A_LINE = 16
+"""Each is a path of up to two PATH_MAX, and systemd reads lines of 1 MiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +57,23 @@ class Mounts:
         yield "Container", bind
         if not bind.startswith("Volume="):
             yield "Unit", unitfile.requires_mounts_for(source)
+        checks = _no_links(self._trusted(volume), source) if is_written else ()
+        yield from section("Service", (f"ExecStartPre={check}" for check in checks))
         if volume.host_mount is not None:
-            checks = _ENSURE[volume.host_mount.ensure_type]
-            yield from section("Service", (f"ExecStartPre={command(*c, root)}" for c in checks))
+            ensured = _ENSURE[volume.host_mount.ensure_type]
+            yield from section("Service", (f"ExecStartPre={command(*c, root)}" for c in ensured))
         if volume.secret is not None:
             yield "Unit", f"AssertPathExists={root}"
-        if mount.sub_path and is_written:
-            yield "Service", f"ExecStartPre={_no_links(root, mount.sub_path)}"
+
+    def _trusted(self, volume: Volume) -> str:
+        """Return the folder below which a container may have left links.
+
+        Of storage that is the whole volume, also for an instance with a part of its own: the volume
+        may have been shared before.
+        """
+        if volume.host_mount is not None:
+            return self.workload.host_roots.get(volume.name, "/")
+        return self._volume(volume)
 
     def _source(self, volume: Volume) -> str:
         """Return the path on the node."""
@@ -71,25 +83,33 @@ class Mounts:
             return self.workload.config_folders[volume.config.name]
         if volume.secret is not None:
             return f"{SECRETS}/{self.slots.stem}/{volume.name}"
-        base = self.cluster.spec.volume_base_path.rstrip("/")
-        folder = f"{base}/{self.workload.key}/{volume.name}"
+        folder = self._volume(volume)
         storage = volume.simple_cluster_storage
         is_shared = storage is not None and storage.shared
         return folder if is_shared else f"{folder}/{self.slots.ordinal}"
 
+    def _volume(self, volume: Volume) -> str:
+        base = self.cluster.spec.volume_base_path.rstrip("/")
+        return f"{base}/{self.workload.key}/{volume.name}"
 
-def _no_links(root: str, sub_path: str) -> str:
-    """Return a check that no part of a sub-path is a link.
 
-    A container could have left one in its volume that leads anywhere on the node, and Podman would
-    follow it.
+def _no_links(root: str, path: str) -> Iterator[str]:
+    """Return checks that no part of a path below `root` is a link.
+
+    A container could have left one in its volume that leads anywhere on the node, and Podman, mkdir
+    and touch, which are root, would follow it.
     """
-    words: list[str] = []
-    path = root
-    for part in filter(None, sub_path.split("/")):
-        path = f"{path}/{part}"
-        words += ["-a"] * bool(words) + ["!", "-L", path]
-    return command("/usr/bin/test", *words)
+    parts = _parts(path)
+    depths = range(len(_parts(root)) + 1, len(parts) + 1)
+    paths = ["/" + "/".join(parts[:depth]) for depth in depths]
+    for start in range(0, len(paths), _LINKS_A_LINE):
+        some = paths[start : start + _LINKS_A_LINE]
+        words = [word for one in some for word in ("-a", "!", "-L", one)]
+        yield command("/usr/bin/test", *words[1:])
+
+
+def _parts(path: str) -> list[str]:
+    return [part for part in path.split("/") if part]
 
 
 def secret_slots(workload: PlannedWorkload, placement: Placement) -> Iterator[SecretSlot]:

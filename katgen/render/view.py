@@ -32,7 +32,8 @@ class PlannedWorkload:
     """A workload with its decisions. `isolated` is its namespace's.
 
     `config_folders` says where on a node each Config is that it mounts, `secret_keys` which keys
-    each Secret has that it mounts; both by the object's name.
+    each Secret has that it mounts; both by the object's name. `host_roots` says below which of the
+    namespace's allowedHostPaths each host path is, by the volume's name; without one, below `/`.
     """
 
     key: WorkloadKey
@@ -41,6 +42,7 @@ class PlannedWorkload:
     isolated: bool
     config_folders: Mapping[str, str] = field(default_factory=dict)
     secret_keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    host_roots: Mapping[str, str] = field(default_factory=dict)
 
 
 class PlacedInstance(msgspec.Struct, frozen=True, gc=False):

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -296,10 +297,12 @@ def test_every_kind_of_volume() -> None:
         "Volume=/srv/x:/dir",
         "Volume=/var/lib/kat/config/shop/conf/0123456789ab:/conf:ro",
         "Mount=type=tmpfs,target=/ram,tmpfs-size=1024,tmpfs-mode=1777",
+        'ExecStartPre=/usr/bin/test "!" -L /srv -a "!" -L /srv/x',
         "ExecStartPre=/usr/bin/test -d /srv/x",
         "AssertPathExists=/run/kat/secrets/kat.shop.web.0-1/cert",
         "Volume=/var/lib/kat/volumes/shop/web/own/0:/own",
         "Volume=/run/kat/secrets/kat.shop.web.0-1/cert:/cert:ro",
+        'ExecStartPre=/usr/bin/test "!" -L /var/lib/kat/volumes/shop/web/own/0',
     ]
 
 
@@ -316,7 +319,8 @@ def test_every_kind_of_volume() -> None:
 def test_host_paths_are_ensured_before_the_start(ensured: str, checks: list[str]) -> None:
     source = {"name": "a", "hostMount": {"hostPath": "/x y", "ensureType": ensured}}
     spec = volumes([{"name": "a", "mountPath": "/a"}], source)
-    assert lines(spec, "ExecStartPre") == [f'ExecStartPre=/usr/bin/{c} "/x y"' for c in checks]
+    all_checks = ['test "!" -L', *checks]
+    assert lines(spec, "ExecStartPre") == [f'ExecStartPre=/usr/bin/{c} "/x y"' for c in all_checks]
 
 
 def test_a_part_of_a_writable_volume_must_not_be_a_link() -> None:
@@ -329,6 +333,41 @@ def test_a_part_of_a_writable_volume_must_not_be_a_link() -> None:
     ]
 
 
+def test_an_own_part_of_a_volume_must_not_be_a_link_either() -> None:
+    mount = {"name": "a", "mountPath": "/a", "subPath": "b"}
+    spec = volumes([mount], {"name": "a", "simpleClusterStorage": {}})
+    folder = "/var/lib/kat/volumes/shop/web/a/0"
+    assert lines(spec, "ExecStartPre") == [
+        f'ExecStartPre=/usr/bin/test "!" -L {folder} -a "!" -L {folder}/b',
+    ]
+
+
+def test_a_host_path_is_no_link_below_what_is_allowed() -> None:
+    mount = {"name": "a", "mountPath": "/a", "subPath": "z"}
+    spec = volumes([mount], {"name": "a", "hostMount": {"hostPath": "/srv/x//y/"}})
+    of = replace(planned(spec), host_roots={"a": "/srv"})
+    (one,) = unit_template(of, CLUSTER).artifacts(FIRST)
+    written = one.content.decode().splitlines()
+    checks = [line for line in written if line.startswith("ExecStartPre=")]
+    assert checks[0] == (
+        'ExecStartPre=/usr/bin/test "!" -L /srv/x -a "!" -L /srv/x/y -a "!" -L /srv/x/y/z'
+    )
+
+
+def test_the_allowed_path_itself_may_be_a_link() -> None:
+    mount = {"name": "a", "mountPath": "/a"}
+    spec = volumes([mount], {"name": "a", "hostMount": {"hostPath": "/srv/"}})
+    of = replace(planned(spec), host_roots={"a": "/srv"})
+    (one,) = unit_template(of, CLUSTER).artifacts(FIRST)
+    assert " -L " not in one.content.decode()
+
+
+def test_many_parts_are_checked_in_several_lines() -> None:
+    mount = {"name": "a", "mountPath": "/a", "subPath": "/".join("b" * 20)}
+    spec = volumes([mount], {"name": "a", "simpleClusterStorage": {"shared": True}})
+    assert [line.count(" -L ") for line in lines(spec, "ExecStartPre")] == [16, 4]
+
+
 def test_an_own_volume_at_an_odd_path_keeps_its_ordinal() -> None:
     mount = {"name": "a", "mountPath": "/a:b"}
     spec = volumes([mount], {"name": "a", "simpleClusterStorage": {}})
@@ -336,7 +375,8 @@ def test_an_own_volume_at_an_odd_path_keeps_its_ordinal() -> None:
     source = "/var/lib/kat/volumes/shop/web/a/0"
     assert f"\nRequiresMountsFor={source}\n" in own
     variable = rf"KAT_1=type=bind,\"source={source}\",\"target=/a:b\""
-    assert f'\n[Service]\nEnvironment="{variable}"\n' in own
+    check = f'ExecStartPre=/usr/bin/test "!" -L {source}'
+    assert f'\n[Service]\n{check}\nEnvironment="{variable}"\n' in own
 
 
 def test_secrets_are_references() -> None:
