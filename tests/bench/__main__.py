@@ -24,7 +24,8 @@ Measured by `make bench`, all in one run, on: {machine}.
 The synthetic cluster is {nodes} nodes and {instances} instances in {workloads} workloads, each with
 a virtual address; two resources, a node selector on two workloads of three. Mesh files are left
 out. The pipeline runs in one process on one core; the programs are measured from outside, as whole
-processes.
+processes. Files are written at a tenth of that size: every node's folder holds its copy of what all
+nodes share, which makes some 2.7 million files of the whole.
 
 | what | figure | target |
 |---|---:|---:|
@@ -60,8 +61,9 @@ def _rows() -> Iterator[tuple[str, str, str]]:
             f"{validate:.2f} s",
             "1.5 s",
         )
-        seconds, mib = processes.render_all(scratch, scale.NODES, scale.WORKLOADS, scale.REPLICAS)
-        yield "`katcall render` of the whole, YAML in, files out", f"{seconds:.1f} s", "stated"
+        seconds, mib = processes.render_files(scratch, 500, 100, 100)
+        what = "`katcall render` of 500 nodes and 10,000 instances, YAML in, files out"
+        yield what, f"{seconds:.1f} s", "stated"
         yield "its peak memory", f"{mib:.0f} MiB", "stated"
         yield "plain Jinja2 over 100,000 units", f"{processes.jinja_s():.2f} s", "for scale"
         rootfs = CACHE / "rootfs"
