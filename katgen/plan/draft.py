@@ -11,6 +11,7 @@ from katgen.index import Index
 from katgen.model.specs import Specs, WorkloadObjects
 from katgen.names import NodeName, Ordinal, WorkloadKey
 from katgen.plan.ledger import Ledger
+from katgen.plan.waiting import Freed
 from katgen.planned import Inventory, Placement, Plan, Unplaced, WorkloadPlan
 from katgen.revision import referenced_by, revision
 from katgen.schedule.match import evicting
@@ -60,13 +61,18 @@ class Draft:
     """Changes its index; whoever gives up a draft half-way makes the index anew."""
 
     def __init__(self, index: Index, parent: Plan, specs: Specs, inventory: Inventory) -> None:
+        self._is_afresh = not _plays_alike(parent, specs, inventory)
+        """Whether more than workloads changed, so that everything must be looked at again."""
         self.index = index
         self.counters = Counters()
         self._parent = parent
         self._specs = specs
         self._inventory = inventory
         self._ledger = Ledger(index, parent)
+        self._freed = Freed(index)
         self._tasks: list[Task] = []
+        self._waiting: dict[WorkloadKey, Task | None] = {}
+        """Had no place before, did not change, and may be taken up again."""
         self._workloads: dict[WorkloadKey, WorkloadPlan | None] = {}
         """What differs from the parent; None for a deleted workload."""
         self._placed: dict[WorkloadKey, tuple[Placement, ...]] = {}
@@ -79,20 +85,38 @@ class Draft:
     def reconcile(self, keys: Collection[WorkloadKey]) -> None:
         """Decide what becomes of each workload, and free what leaves.
 
-        What waits for a place is taken up again with every change. Raises RefusedError if a virtual
-        address or a range of uids is not to be had.
+        Raises RefusedError if a virtual address or a range of uids is not to be had.
         """
-        for key in sorted({*keys, *self.index.pending}):
-            self.counters.reconciled += 1
-            objects = self._specs.workloads.get(key)
-            if objects is None:
-                self._retire(key)
+        pending = self.index.pending.difference(keys)
+        for key in sorted({*keys, *pending} if self._is_afresh else keys):
+            task = self._task(key)
+            if task is None:
+                continue
+            if _is_idle(task) and not self._is_afresh:
+                self._waiting[key] = task
             else:
-                self._reconcile_one(key, objects)
+                self._tasks.append(task)
         if self._ledger.problems:
             raise RefusedError(self._ledger.problems)
+        if not self._is_afresh:
+            self._waiting |= dict.fromkeys(pending)
+            self._wake()
 
-    def _reconcile_one(self, key: WorkloadKey, objects: WorkloadObjects) -> None:
+    def _wake(self) -> None:
+        """Take up again what waits, if what was freed may help it."""
+        nodes = self._freed.nodes()
+        for key in sorted(self._waiting):
+            if self._freed.may_help(key, self._parent.workloads[key], nodes):
+                task = self._waiting.pop(key) or self._task(key)
+                self._tasks += [task] if task else []
+
+    def _task(self, key: WorkloadKey) -> Task | None:
+        """Return what is to be done for a workload, None if nothing is; what leaves is released."""
+        self.counters.reconciled += 1
+        objects = self._specs.workloads.get(key)
+        if objects is None:
+            self._retire(key)
+            return None
         old = self._parent.workloads.get(key)
         needs = needs_of(key, objects)
         before = self.index.catalog.needs.get(key, needs)
@@ -111,10 +135,13 @@ class Draft:
         uids = self._ledger.uids(key, objects, old)
         virtual = self._ledger.virtual(key, objects, old)
         if before == needs and _is_settled(old, verdict, (current, uids, virtual)):
-            return
+            return None
         self._release(key, before, verdict.remove)
         self.index.catalog.put(needs)
-        self._tasks.append(Task(key, needs, before, current, old, verdict, uids, virtual))
+        task = Task(key, needs, before, current, old, verdict, uids, virtual)
+        if not _is_idle(task):
+            self._freed.note(before, needs)
+        return task
 
     def _returning(self, key: WorkloadKey) -> WorkloadPlan | None:
         """Return what a workload that was deleted and is back finds again: where its data is."""
@@ -150,6 +177,7 @@ class Draft:
         if old is None:
             return
         needs = self.index.catalog.needs[key]
+        self._freed.note(needs)
         self._release(key, needs, old.placements)
         self._ledger.retire(key, old, has_data=bool(needs.storage))
         self.index.catalog.remove(key)
@@ -159,6 +187,7 @@ class Draft:
 
     def _release(self, key: WorkloadKey, needs: Needs, placements: Iterable[Placement]) -> None:
         for placement in placements:
+            self._freed.namespaces.add(needs.namespace)
             i = self.index.table.index.get(placement.node)
             if i is not None:
                 self.index.table.vacate(i, needs, placement.gpus)
@@ -175,10 +204,12 @@ class Draft:
         board = Board(
             index.table, index.pools, index.catalog, index.quotas, self._where, bin_pack
         )  # fmt: skip
-        for task in self._tasks:
-            self._placed[task.key] = self._held(task.verdict)
-        for task in sorted(self._tasks, key=Task.order):
-            self._place_one(board, task)
+        while self._tasks:
+            tasks, self._tasks = sorted(self._tasks, key=Task.order), []
+            self._placed |= {task.key: self._held(task.verdict) for task in tasks}
+            for task in tasks:
+                self._place_one(board, task)
+            self._wake()
         index.pools.trim()
 
     def _place_one(self, board: Board, task: Task) -> None:
@@ -190,6 +221,8 @@ class Draft:
             turn = Turn(board, task.needs)
             outcome = place(turn, verdict, Target(task.before, task.revision))
             turn.finish()
+            if verdict.orders:
+                self._freed.namespaces.add(task.needs.namespace)
             new = self._placements(task, outcome, following)
             following += len(new)
             unplaced = tuple(outcome.unplaced)
@@ -319,6 +352,28 @@ def _moved(old: WorkloadPlan | None, new: WorkloadPlan | None) -> set[NodeName]:
     after = new.placements if new else ()
     stayed = set(before).intersection(after) if before and after else set()
     return {p.node for p in (*before, *after) if p not in stayed}
+
+
+def _plays_alike(parent: Plan, specs: Specs, inventory: Inventory) -> bool:
+    """Whether only workloads can differ from the parent."""
+    return (
+        (inventory is parent.inventory or inventory == parent.inventory)
+        and specs.cluster == parent.specs.cluster
+        and specs.namespaces == parent.specs.namespaces
+        and inventory.rested.isdisjoint(parent.resting)
+    )
+
+
+def _is_idle(task: Task) -> bool:
+    """Whether a workload is as it was, and only waits for places that it did not find before."""
+    old, verdict = task.old, task.verdict
+    if old is None or verdict.remove or task.before != task.needs:
+        return False
+    waiting = {o.ordinal for o in verdict.orders} | set(verdict.fresh)
+    same = (old.revision, old.uid_base, old.virtual_address)
+    return same == (task.revision, task.uid_base, task.virtual_address) and waiting == {
+        u.ordinal for u in old.unplaced
+    }
 
 
 def _is_settled(

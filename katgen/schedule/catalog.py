@@ -96,6 +96,10 @@ class Quotas:
         used[1] += by * needs.memory
         used[2] += by
 
+    def is_limited(self, namespace: str) -> bool:
+        """Whether the namespace has a quota."""
+        return namespace in self._limits
+
     def headroom(self, needs: Needs) -> int:
         """Return how many more such instances the namespace may run."""
         quota = self._limits.get(needs.namespace)

@@ -4,7 +4,8 @@ Columns instead of one object per node: the planner looks at a few numbers of ma
 numbered in the order of their names, so that no result depends on the order of an input.
 """
 
-from collections.abc import Iterable, Mapping
+from bisect import insort
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heapreplace
 from typing import Final
@@ -62,12 +63,18 @@ class NodeTable:
         self.slots_free = [slots[name].free for name in self.names]
         self.slots_resting = [slots[name].resting for name in self.names]
         self.count = [0] * len(self.names)
-        self.ports: dict[tuple[int, int, str], WorkloadKey] = {}
-        self.gpus: dict[tuple[int, str], int] = {}
-        """Node and vendor → bits of the devices in use."""
+        self.ports: dict[tuple[int, int, str], list[WorkloadKey]] = {}
+        """Node, port and protocol → who has it, sorted: one, or two while one cannot move away."""
+        self.gpus: dict[tuple[int, str], list[int]] = {}
+        """Node and vendor → the devices in use, sorted."""
         self.log: list[int] = []
+        self.releases = 0
+        """How often an instance left."""
+        self.changes = 0
+        """How often one came or left."""
         self._bin_pack = bin_pack
         self._domains: dict[str, list[str | None]] = {}
+        self._members: dict[str, dict[str, list[int]]] = {}
         self.key = [0] * len(self.names)
         self.rank_all()
 
@@ -78,12 +85,12 @@ class NodeTable:
 
     def gpu_free(self, i: int, vendor: str) -> int:
         """Return how many of them nobody uses."""
-        return self.gpu_total(i, vendor) - self.gpus.get((i, vendor), 0).bit_count()
+        return len(self.free_gpus(i, vendor))
 
     def free_gpus(self, i: int, vendor: str) -> tuple[int, ...]:
         """Return the devices that nobody uses, lowest first."""
-        used = self.gpus.get((i, vendor), 0)
-        return tuple(n for n in range(self.gpu_total(i, vendor)) if not used >> n & 1)
+        used = self.gpus.get((i, vendor), ())
+        return tuple(n for n in range(self.gpu_total(i, vendor)) if n not in used)
 
     def domains(self, topology: str) -> list[str | None]:
         """Return every node's value of a topology key, None where it has none."""
@@ -96,15 +103,29 @@ class NodeTable:
             self._domains[topology] = known
         return known
 
+    def nodes_in(self, topology: str, domain: str | None) -> Sequence[int]:
+        """Return the nodes of one domain, none for None."""
+        if domain is None:
+            return ()
+        if topology == NODE_TOPOLOGY:
+            return (self.index[NodeName(domain)],)
+        known = self._members.get(topology)
+        if known is None:
+            known = self._members[topology] = {}
+            for i, value in enumerate(self.domains(topology)):
+                if value is not None:
+                    known.setdefault(value, []).append(i)
+        return known.get(domain, ())
+
     def account(self, i: int, needs: Needs, gpus: tuple[int, ...] = ()) -> None:
         """Count one more instance on node `i`, whose rank is wrong until `rank_all`."""
         self.cpu_free[i] -= needs.cpu
         self.memory_free[i] -= needs.memory
         self.count[i] += 1
         for port, protocol in needs.ports:
-            self.ports.setdefault((i, port, protocol), needs.key)
-        if gpus:
-            self._mark_gpus(i, needs, gpus, used=True)
+            insort(self.ports.setdefault((i, port, protocol), []), needs.key)
+        for number in gpus:
+            insort(self.gpus.setdefault((i, needs.gpu_vendor), []), number)
 
     def rank_all(self) -> None:
         """Put every node's rank right."""
@@ -114,6 +135,7 @@ class NodeTable:
     def occupy(self, i: int, needs: Needs, gpus: tuple[int, ...] = ()) -> None:
         """Put one more instance on node `i`."""
         self.account(i, needs, gpus)
+        self.changes += 1
         before = self.key[i]
         self._rank(i)
         if self.key[i] < before:
@@ -159,26 +181,22 @@ class NodeTable:
             own[i] = 1
             chosen.append(i)
             count -= 1
+        self.changes += len(chosen)
         return chosen, passed
 
     def vacate(self, i: int, needs: Needs, gpus: tuple[int, ...] = ()) -> None:
         """Take one instance off node `i`."""
+        self.changes += 1
+        self.releases += 1
         self.cpu_free[i] += needs.cpu
         self.memory_free[i] += needs.memory
         self.count[i] -= 1
         for port, protocol in needs.ports:
-            if self.ports.get((i, port, protocol)) == needs.key:
-                del self.ports[i, port, protocol]
-        if gpus:
-            self._mark_gpus(i, needs, gpus, used=False)
+            self.ports[i, port, protocol].remove(needs.key)
+        for number in gpus:
+            self.gpus[i, needs.gpu_vendor].remove(number)
         self._rank(i)
         self.log.append(i)
-
-    def _mark_gpus(self, i: int, needs: Needs, gpus: Iterable[int], *, used: bool) -> None:
-        bits = self.gpus.get((i, needs.gpu_vendor), 0)
-        for number in gpus:
-            bits = bits | 1 << number if used else bits & ~(1 << number)
-        self.gpus[i, needs.gpu_vendor] = bits
 
     def load(self, i: int) -> int:
         """Return how much of the scarcer of CPU and memory is requested, in thousandths."""

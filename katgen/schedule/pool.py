@@ -16,6 +16,7 @@ from katgen.planned import Node
 from katgen.schedule import match
 from katgen.schedule.needs import GPU_RESOURCES, Needs, Requirement
 from katgen.schedule.nodes import NODE_TOPOLOGY, OUTSIDE, NodeTable
+from katgen.schedule.vain import Vain
 
 COARSE: Final = 64
 """Topologies with more values than this do not divide nodes into groups."""
@@ -93,10 +94,12 @@ class Pools:
 
     def __init__(self, table: NodeTable) -> None:
         self._table = table
+        self.vain = Vain(table)
         self._labels = _label_index(table.nodes)
         self._sizes = _sizes(table)
         self._tainted = [i for i, n in enumerate(table.nodes) if n.taints]
         self._divisions: dict[tuple[Requirement, tuple[str, ...]], Division] = {}
+        self._turned_away: dict[Requirement, Sequence[tuple[str, int, int]]] = {}
         self._pools: dict[tuple[Requirement, tuple[str, ...]], Pool] = {}
 
     def is_coarse(self, topology: str) -> bool:
@@ -109,6 +112,20 @@ class Pools:
         if known is None:
             known = self._divide(requirement, topologies)
             self._divisions[requirement, topologies] = known
+        return known
+
+    def turned_away(self, requirement: Requirement) -> Sequence[tuple[str, int, int]]:
+        """Return what in labels and taints is in the way: rule, number of nodes, one of them."""
+        known = self._turned_away.get(requirement)
+        if known is None:
+            nodes, member = self._table.nodes, self.division(requirement).member
+            counts: dict[str, tuple[int, int]] = {}
+            for i, node in enumerate(nodes):
+                for rule, _ in match.objections(requirement, node) if member[i] == OUTSIDE else ():
+                    count, first = counts.get(rule, (0, i))
+                    counts[rule] = (count + 1, first)
+            known = [(rule, count, first) for rule, (count, first) in counts.items()]
+            self._turned_away[requirement] = known
         return known
 
     def pool(self, requirement: Requirement, topologies: tuple[str, ...]) -> Pool:

@@ -12,6 +12,7 @@ from katgen.schedule.needs import Company, Needs
 from katgen.schedule.nodes import INDEX_MASK, OUTSIDE, NodeTable, refresh_top
 from katgen.schedule.pool import Pools, drop_top
 from katgen.schedule.topology import Apart, Lean, Near, Rule, Spread, count_domains, is_company
+from katgen.schedule.vain import shape_of
 
 _OWN_SHIFT: Final = 64
 Rank = tuple[int, int, int]
@@ -139,7 +140,7 @@ class Turn:
         table, needs = self.table, self.needs
         if needs.gpu_count and table.gpu_free(i, needs.gpu_vendor) < needs.gpu_count:
             return True
-        return any((i, port, protocol) in table.ports for port, protocol in needs.ports)
+        return any(table.ports.get((i, port, protocol)) for port, protocol in needs.ports)
 
     # -- taking and leaving
 
@@ -169,7 +170,9 @@ class Turn:
         for lean in self.leans:
             lean.note(i, by)
         if self._node_leans:
-            self._apart = set(self.own) | self._leaned_on()
+            self._apart.add(i)
+            for lean in self._node_leans:
+                self._apart.update(self.table.nodes_in(lean.topology, lean.domains[i]))
 
     def _requeue(self, i: int) -> None:
         group = self.pool.division.member[i]
@@ -204,6 +207,8 @@ class Turn:
         The same as `choose` and `take` for each, if `is_plain`, and much faster.
         """
         count = min(count, self.board.quotas.headroom(self.needs))
+        if self.board.pools.vain.is_hopeless(shape_of(self.needs)):
+            return []
         self.pool.catch_up(self.table)
         heap = self.pool.heaps[0]
         chosen, passed = self.table.fill(heap, self.needs, count, self.own)
@@ -214,6 +219,16 @@ class Turn:
 
     def choose(self) -> int:
         """Return the best open node that fits, -1 if none does."""
+        shape, vain = shape_of(self.needs), self.board.pools.vain
+        is_common = not (self._particular or self.rules)
+        if is_common and vain.is_hopeless(shape):
+            return OUTSIDE
+        found = self._best()
+        if found == OUTSIDE and is_common:
+            vain.give_up(shape)
+        return found
+
+    def _best(self) -> int:
         self.pool.catch_up(self.table)
         groups = self.pool.division.groups
         if len(groups) == 1 and not self.rules and not self.leans:
@@ -243,7 +258,7 @@ class Turn:
         return -worth, own, self.table.key[i]
 
     def _best_apart(self, best: int, best_rank: Rank) -> int:
-        for i in sorted(self._apart):
+        for i in self._apart:
             if not self.admits(i) or not self.table.open[i]:
                 continue
             self.examined += 1
@@ -316,6 +331,7 @@ class Turn:
         return {
             i
             for lean in self._node_leans
-            for i, domain in enumerate(lean.domains)
-            if domain is not None and lean.counts[domain]
+            for domain, count in lean.counts.items()
+            if count
+            for i in self.table.nodes_in(lean.topology, domain)
         }

@@ -123,8 +123,8 @@ def resources(state: PlanState) -> Any:  # noqa: ANN401 -- whatever can be compa
     return (
         (table.cpu_free, table.memory_free, table.slots_free, table.slots_resting, table.count),
         table.key,
-        table.ports,
-        {where: bits for where, bits in table.gpus.items() if bits},
+        {where: holders for where, holders in table.ports.items() if holders},
+        {where: devices for where, devices in table.gpus.items() if devices},
         [a.taken for a in index.addresses],
         (index.virtuals.used, index.uids.used, index.pending),
         dict(index.catalog.needs),
