@@ -150,4 +150,4 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
 
 def sort_ordinal(ordinal: str) -> tuple[int, str]:
     """Order ordinals: numbers by value, then node names by text."""
-    return (int(ordinal), "") if ordinal.isdigit() else (2**63, ordinal)
+    return (int(ordinal), "") if ordinal.isdecimal() else (2**63, ordinal)

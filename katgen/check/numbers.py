@@ -108,8 +108,14 @@ def uid_ranges_fit(facts: Facts) -> Iterator[Problem]:
             if base:
                 yield Problem(at_workload(key), f"it runs as host-root, but has uids from {base}")
         elif not _is_range(base):
-            what = f"its uids from {base} are not a range between {_UID_FIRST} and {_UID_LAST}"
-            yield Problem(at_workload(key), what)
+            yield Problem(at_workload(key), _no_range(base))
+    for key, retired in facts.plan.retired.items():
+        if retired.uid_base and not _is_range(retired.uid_base):
+            yield Problem(Source(path=f"retired.{key}"), _no_range(retired.uid_base))
+
+
+def _no_range(base: int) -> str:
+    return f"its uids from {base} are not a range between {_UID_FIRST} and {_UID_LAST}"
 
 
 def _is_range(base: int) -> bool:

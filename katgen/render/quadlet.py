@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from katgen import names
 from katgen.bundle import Activation, Artifact, Entry, SecretSlot, entry
+from katgen.errors import EncodeError
 from katgen.planned import Placement
 from katgen.render import container, service
 from katgen.render.build import QUADLET, build
@@ -134,7 +135,7 @@ def unit_template(workload: PlannedWorkload, cluster: ClusterView) -> UnitTempla
     """Return the template of a workload's revision. EncodeError if a value is in no grammar."""
     slots = slots_outside(_text(workload, cluster))
     common, own = _split(_lines(workload, cluster, slots), slots)
-    header = HEADER.format(key=workload.key, revision=workload.plan.revision)
+    header = _header(workload)
     head = f"{header}{layout(common)}\n# This instance\n\n".encode()
     return UnitTemplate(
         workload=workload,
@@ -147,6 +148,16 @@ def unit_template(workload: PlannedWorkload, cluster: ClusterView) -> UnitTempla
         node_bits=cluster.spec.node_subnet_bits,
         is_job=workload.objects.job is not None,
     )
+
+
+def _header(workload: PlannedWorkload) -> str:
+    """Return the comment that begins a unit; what is put in leaves it the lines that it has."""
+    header = HEADER.format(key=workload.key, revision=workload.plan.revision)
+    if len(header.splitlines()) != len(HEADER.splitlines()):
+        raise EncodeError("a line break cannot be written in a comment")
+    for line in header.splitlines():
+        check_line(line)
+    return header
 
 
 def _text(workload: PlannedWorkload, cluster: ClusterView) -> str:

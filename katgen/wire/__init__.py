@@ -6,7 +6,6 @@ Specs travel as documents in the words of the input, without what equals a defau
 only the names of its values exist here.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Final, TypeVar
 
@@ -14,17 +13,16 @@ import msgspec
 
 from katgen.bundle import Manifest, Root
 from katgen.errors import Problem, Source, SpecError
-from katgen.names import NodeName, WorkloadKey, split_key
+from katgen.names import NodeName, WorkloadKey, is_label, split_key
 from katgen.planned import Inventory, Plan, Resting, Retired, WorkloadPlan
+from katgen.wire import values
 from katgen.wire.layout import laid_out
 from katgen.wire.specs import HINT, WireSpecs, specs_from_wire, specs_on_wire
 
 PLAN_FORMAT: Final = 1
 
 _T = TypeVar("_T")
-_OCTET = r"(25[0-5]|2[0-4]\d|1?\d?\d)"
-_DOTTED = re.compile(rf"{_OCTET}(\.{_OCTET}){{3}}", re.ASCII)
-_DOTTED_NET = re.compile(rf"{_DOTTED.pattern}/(3[0-2]|[12]?\d)", re.ASCII)
+_GENERATIONS: Final = range(2**63)
 
 
 class _WirePlan(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -89,12 +87,15 @@ def root_json(root: Root) -> bytes:
 
 def _misfits(wire: _WirePlan) -> Iterator[tuple[str, str]]:
     """Yield path and fault of what the types cannot say and every reader of a plan relies on."""
-    for path, text in _addresses(wire):
-        if not _DOTTED.fullmatch(text):
-            yield path, f"{text[:40]!r} is not an IPv4 address"
-    for name, subnet in wire.subnets.items():
-        if not _DOTTED_NET.fullmatch(subnet):
-            yield f"subnets.{name}", f"{subnet[:40]!r} is not an IPv4 network"
+    for path, generation in (("generation", wire.generation), ("parent", wire.parent)):
+        if generation not in _GENERATIONS:
+            yield path, f"{generation} is not the number of a plan"
+    yield from _misnamed(wire)
+    yield from values.of_inventory(wire.inventory)
+    yield from values.of_subnets(wire.subnets)
+    yield from values.of_workloads(wire.workloads)
+    yield from values.of_resting(wire.resting)
+    yield from values.of_retired(wire.retired)
     yield from _loose_ends(wire)
 
 
@@ -111,15 +112,39 @@ def _loose_ends(wire: _WirePlan) -> Iterator[tuple[str, str]]:
             yield "specs.namespaces", f"the namespace of {key} is missing"
 
 
-def _addresses(wire: _WirePlan) -> Iterator[tuple[str, str]]:
+def _misnamed(wire: _WirePlan) -> Iterator[tuple[str, str]]:
+    """Yield the names that are no DNS labels: paths, units and zones are made of them."""
+    for path, name in _labels(wire):
+        if not is_label(name):
+            yield path, f"{name[:40]!r} is not a DNS label"
+    specs, finished = wire.specs, wire.inventory.finished
+    for path, keys in (
+        ("specs.workloads", specs.workloads),
+        ("specs.configs", specs.configs),
+        ("specs.secrets", specs.secrets),
+        ("workloads", wire.workloads),
+        ("retired", wire.retired),
+        ("inventory.finished", finished),
+    ):
+        for key in keys:
+            if not all(map(is_label, split_key(key))):
+                yield path, f"{key[:40]!r} is not <namespace>/<name>, both DNS labels"
+
+
+def _labels(wire: _WirePlan) -> Iterator[tuple[str, str]]:
+    yield from (("specs.namespaces", name) for name in wire.specs.namespaces)
+    yield from (("inventory.nodes", name) for name in wire.inventory.nodes)
+    yield from (("inventory.volumes", name) for name in wire.inventory.volumes.values())
+    yield from (("subnets", name) for name in wire.subnets)
     for key, planned in wire.workloads.items():
         at = f"workloads.{key}"
-        yield from ((at, one.address) for one in planned.placements)
-        if planned.virtual_address:
-            yield at, planned.virtual_address
-    for name, node in wire.inventory.nodes.items():
-        if node.gateway:
-            yield f"inventory.nodes.{name}.gateway", node.gateway
+        for one in planned.placements:
+            yield at, one.ordinal
+            yield at, one.node
+        yield from ((at, one.ordinal) for one in planned.unplaced)
+        yield from ((at, name) for home in planned.homes.items() for name in home)
+    for key, gone in wire.retired.items():
+        yield from ((f"retired.{key}", name) for home in gone.homes.items() for name in home)
 
 
 def _fault(shown_name: str, path: str, what: str, hint: str = "") -> Problem:

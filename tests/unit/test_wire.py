@@ -59,11 +59,11 @@ def workload(name: str = "web", kind: str = "Service", **container: object) -> W
 
 def plan(**changed: object) -> Plan:
     planned = WorkloadPlan(
-        "0123456789ab",
+        "0123456789",
         2,
-        uid_base=1_000_000,
+        uid_base=0x2A010000,
         virtual_address="10.101.0.1",
-        placements=(Placement(Ordinal("0"), 1, "0123456789ab", NodeName("a"), "10.100.0.10"),),
+        placements=(Placement(Ordinal("0"), 1, "0123456789", NodeName("a"), "10.100.0.10"),),
     )
     fields: dict[str, Any] = {
         "format": 1,
@@ -107,13 +107,13 @@ def test_a_plan_reads_as_its_decisions_one_to_a_line() -> None:
         '  "subnets": {"a":"10.100.0.0/24"},',
         '  "workloads": {',
         '    "shop/web": {',
-        '      "revision": "0123456789ab",',
+        '      "revision": "0123456789",',
         '      "nextIncarnation": 2,',
-        '      "uidBase": 1000000,',
+        '      "uidBase": 704708608,',
         '      "virtualAddress": "10.101.0.1",',
         (
             '      "placements": '
-            '[{"ordinal":"0","incarnation":1,"revision":"0123456789ab","node":"a","address":"10.100.0.10"}]'
+            '[{"ordinal":"0","incarnation":1,"revision":"0123456789","node":"a","address":"10.100.0.10"}]'
         ),
         "    }",
         "  }",
@@ -176,20 +176,26 @@ def test_every_field_of_a_plan_comes_back() -> None:
         ),
         workloads={
             WEB: WorkloadPlan(
-                "r",
+                "abcdef0123",
                 4,
                 placements=(
                     Placement(
-                        Ordinal("a"), 3, "r", NodeName("a"), "10.100.0.10", (0, 1), stop_first=True
+                        Ordinal("a"),
+                        3,
+                        "abcdef0123",
+                        NodeName("a"),
+                        "10.100.0.10",
+                        (0, 1),
+                        stop_first=True,
                     ),
                 ),
                 unplaced=(Unplaced(Ordinal("1"), (Refusal("full", 2, NodeName("a")),)),),
                 homes={Ordinal("2"): NodeName("a")},
             ),
-            TIDY: WorkloadPlan("r", 1),
+            TIDY: WorkloadPlan("abcdef0123", 1),
         },
         resting={"10.100.0.13": Resting("10.100.0.13", "shop/web/0-1", 1)},
-        retired={WorkloadKey("shop/old"): Retired(7, 65536)},
+        retired={WorkloadKey("shop/old"): Retired(7, 0x2A000000)},
     )
     assert plan_from_json(plan_json(full), "plan.json") == full
 
@@ -274,7 +280,7 @@ def test_what_is_no_plan_is_refused(data: bytes, message: str) -> None:
         ),
         (
             edited("workloads", "shop/web", "virtualAddress", value="10.101.0.256"),
-            "old.json workloads.shop/web: '10.101.0.256' is not an IPv4 address",
+            "old.json workloads.shop/web.virtualAddress: '10.101.0.256' is not an IPv4 address",
         ),
         (
             edited("workloads", value={}),
@@ -310,6 +316,163 @@ def test_a_plan_that_does_not_hold_together_is_refused(data: bytes, message: str
     assert refusal(data) == message
 
 
+EVIL = "../../PWN"
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (
+            edited("inventory", "nodes", value={EVIL: {"name": EVIL}}),
+            "old.json inventory.nodes: '../../PWN' is not a DNS label",
+        ),
+        (
+            edited("inventory", "volumes", value={"shop/web/data/0": EVIL}),
+            "old.json inventory.volumes: '../../PWN' is not a DNS label",
+        ),
+        (
+            edited("subnets", EVIL, value="10.100.1.0/24"),
+            "old.json subnets: '../../PWN' is not a DNS label",
+        ),
+        (
+            edited("workloads", "shop/web", "placements", 0, "ordinal", value=EVIL),
+            "old.json workloads.shop/web: '../../PWN' is not a DNS label",
+        ),
+        (
+            edited("workloads", "shop/web", "placements", 0, "ordinal", value="²"),
+            "old.json workloads.shop/web: '²' is not a DNS label",
+        ),
+        (
+            edited("workloads", "shop/web", "placements", 0, "node", value=EVIL),
+            "old.json workloads.shop/web: '../../PWN' is not a DNS label",
+        ),
+        (
+            edited("workloads", "shop/web", "homes", value={"": "a"}),
+            "old.json workloads.shop/web: '' is not a DNS label",
+        ),
+        (
+            edited("workloads", "shop/web", "unplaced", value=[{"ordinal": "A", "refusals": []}]),
+            "old.json workloads.shop/web: 'A' is not a DNS label",
+        ),
+        (
+            edited("specs", "namespaces", EVIL, value={"kind": "Namespace"}),
+            "old.json specs.namespaces: '../../PWN' is not a DNS label",
+        ),
+        (
+            edited("retired", value={EVIL: {"nextIncarnation": 1}}),
+            "old.json retired: '../../PWN' is not <namespace>/<name>, both DNS labels",
+        ),
+        (
+            edited("specs", "secrets", value={"shop": []}),
+            "old.json specs.secrets: 'shop' is not <namespace>/<name>, both DNS labels",
+        ),
+    ],
+)
+def test_a_name_that_could_lead_a_file_elsewhere_is_refused(data: bytes, message: str) -> None:
+    assert message in refusal(data).replace("; give a file that KAT wrote", "").splitlines()
+
+
+def of_web(*path: str | int, value: object) -> bytes:
+    return edited("workloads", "shop/web", *path, value=value)
+
+
+def of_node(field: str, value: object) -> bytes:
+    return edited("inventory", "nodes", "a", field, value=value)
+
+
+def at_rest(key: str, **changed: object) -> bytes:
+    entry = {"resource": key, "owner": "shop/web/0-1", "releasedGeneration": 1, **changed}
+    return edited("resting", value={key: entry})
+
+
+@pytest.mark.parametrize(
+    ("data", "path", "what"),
+    [
+        (
+            of_web("revision", value="0123456789\n"),
+            "workloads.shop/web.revision",
+            r"'0123456789\n' is not a revision",
+        ),
+        (
+            of_web("placements", 0, "revision", value="x"),
+            "workloads.shop/web.placements[0].revision",
+            "'x' is not a revision",
+        ),
+        (
+            of_web("placements", 0, "address", value="10.100.0.010"),
+            "workloads.shop/web.placements[0].address",
+            "'10.100.0.010' is not an IPv4 address",
+        ),
+        (
+            of_web("placements", 0, "incarnation", value=2**31),
+            "workloads.shop/web.placements[0].incarnation",
+            "2147483648 is not an incarnation",
+        ),
+        (
+            of_web("placements", 0, "gpus", value=[4095, 4096]),
+            "workloads.shop/web.placements[0].gpus",
+            "4096 is not the number of a device",
+        ),
+        (
+            of_web("nextIncarnation", value=0),
+            "workloads.shop/web.nextIncarnation",
+            "0 is not an incarnation",
+        ),
+        (
+            of_web("uidBase", value=0x2A000001),
+            "workloads.shop/web.uidBase",
+            "704643073 does not begin a range of uids",
+        ),
+        (
+            edited("retired", value={"shop/old": {"nextIncarnation": 1, "uidBase": 65536}}),
+            "retired.shop/old.uidBase",
+            "65536 does not begin a range of uids",
+        ),
+        (
+            edited("subnets", "a", value="10.100.0.1/24"),
+            "subnets.a",
+            "'10.100.0.1/24' is not an IPv4 network",
+        ),
+        (at_rest("x"), "resting.x", "'x' is not an IPv4 address or network"),
+        (
+            at_rest("10.100.0.9", resource="10.100.0.8"),
+            "resting.10.100.0.9.resource",
+            "'10.100.0.8' is another one",
+        ),
+        (
+            edited("inventory", "rested", value=["10.100.0.1/16"]),
+            "inventory.rested",
+            "'10.100.0.1/16' is not an IPv4 address or network",
+        ),
+        (
+            edited("inventory", "finished", value={"shop/tidy": [-1]}),
+            "inventory.finished.shop/tidy",
+            "-1 is not the number of a run",
+        ),
+        (
+            of_node("gateway", "192.0.2.01"),
+            "inventory.nodes.a.gateway",
+            "'192.0.2.01' is not an IPv4 address; write it as 192.0.2.1",
+        ),
+        (
+            of_node("publicKey", "x\n[Peer]"),
+            "inventory.nodes.a.publicKey",
+            r"'x\n[Peer]' is not a WireGuard public key; write it as 44 characters of base64",
+        ),
+        (
+            of_node("taints", [{"key": "k", "effect": "NO_SCHEDULE"}]),
+            "inventory.nodes.a",
+            "the node is not spelled as KAT spells it",
+        ),
+        (edited("generation", value=-1), "generation", "-1 is not the number of a plan"),
+    ],
+)
+def test_a_value_that_kat_would_not_have_written_is_refused(
+    data: bytes, path: str, what: str
+) -> None:
+    assert refusal(data) == f"old.json {path}: {what}"
+
+
 def test_all_problems_of_a_plans_documents_are_reported_at_once() -> None:
     document = json.loads(edited("specs", "cluster", "kind", value="Cat"))
     document["specs"]["namespaces"]["shop"]["kind"] = "Dog"
@@ -323,9 +486,14 @@ def test_garbage_raises_nothing_but_a_spec_error(data: bytes) -> None:
 
 
 leaves = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.text(max_size=5)
-trees = st.recursive(
-    leaves, lambda t: st.lists(t, max_size=3) | st.dictionaries(st.text(max_size=5), t, max_size=3)
-)
+
+
+def grown(trees: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
+    named = st.dictionaries(st.text(max_size=5), trees, max_size=3)
+    return st.lists(trees, max_size=3) | named
+
+
+trees = st.recursive(leaves, grown)
 
 
 def places(value: object, at: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
