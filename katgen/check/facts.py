@@ -1,6 +1,6 @@
 """A plan and its parent, looked at as a checker needs to: instances one by one, old or new."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -34,6 +34,7 @@ class Facts:
     plan: Plan
     parent: Plan | None
     instances: tuple[Instance, ...]
+    by_workload: Mapping[WorkloadKey, Sequence[Instance]]
 
     def before(self, key: WorkloadKey) -> Mapping[Ordinal, Placement]:
         """Return the parent's placements of a workload."""
@@ -57,16 +58,18 @@ def facts_of(plan: Plan, parent: Plan | None) -> Facts:
     if parent is not None:
         old = {key: frozenset(w.placements) for key, w in parent.workloads.items()}
     all_new = parent is None and plan.generation == 1
-    instances = []
+    by_workload: dict[WorkloadKey, Sequence[Instance]] = {}
     for key, planned in plan.workloads.items():
         objects = plan.specs.workloads.get(key)
         if objects is None:
             continue
         spec, known = objects.workload.spec, old.get(key, frozenset())
-        for placement in planned.placements:
-            is_new = all_new or (parent is not None and placement not in known)
-            instances.append(Instance(key, spec, placement, is_new))
-    return Facts(plan, parent, tuple(instances))
+        by_workload[key] = [
+            Instance(key, spec, p, all_new or (parent is not None and p not in known))
+            for p in planned.placements
+        ]
+    instances = tuple(i for mine in by_workload.values() for i in mine)
+    return Facts(plan, parent, instances, by_workload)
 
 
 def at_workload(key: WorkloadKey) -> Source:

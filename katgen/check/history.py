@@ -14,7 +14,7 @@ from katgen.check.facts import (
     writes_data,
 )
 from katgen.errors import Problem, Source
-from katgen.names import WorkloadKey, instance_id
+from katgen.names import NodeName, Ordinal, WorkloadKey, instance_id
 from katgen.planned import Placement, Plan
 
 
@@ -161,6 +161,37 @@ def _home(facts: Facts, instance: Instance) -> str | None:
     return old.node if old else holder.homes.get(ordinal) if holder else None
 
 
+def homes_are_remembered(facts: Facts) -> Iterator[Problem]:
+    """Where an ordinal's data is stays known until it runs there, also through a deletion."""
+    if facts.parent is None:
+        return
+    for key in sorted(facts.parent.workloads.keys() | facts.parent.retired.keys()):
+        planned = facts.plan.workloads.get(key)
+        holder = planned or facts.plan.retired.get(key)
+        known = dict(holder.homes) if holder else {}
+        known |= {p.ordinal: p.node for p in planned.placements} if planned else {}
+        for ordinal, home in _homes_before(facts, facts.parent, key).items():
+            if known.get(ordinal) != home:
+                what = f"data of ordinal {ordinal} is on node {home}, which is forgotten"
+                yield Problem(at_workload(key), what)
+
+
+def _homes_before(facts: Facts, parent: Plan, key: WorkloadKey) -> dict[Ordinal, NodeName]:
+    """Return homes that must not be lost: who keeps no data any more may run elsewhere."""
+    old, written = parent.workloads.get(key), facts.plan.specs.workloads.get(key)
+    holder = old or parent.retired.get(key)
+    homes = dict(holder.homes) if holder else {}
+    if old and writes_data(parent.specs.workloads[key].workload.spec):
+        homes |= {p.ordinal: p.node for p in old.placements}
+    if written is None:
+        return homes
+    spec = written.workload.spec
+    if not writes_data(spec):
+        return {}
+    names, told = [v.name for v in spec.volumes], facts.plan.inventory.volumes
+    return {o: n for o, n in homes.items() if not any(f"{key}/{v}/{o}" in told for v in names)}
+
+
 def numbers_stay(facts: Facts) -> Iterator[Problem]:
     """A workload keeps its virtual address and its uids, these also through a deletion."""
     if facts.parent is None:
@@ -203,7 +234,7 @@ def _may_stay(facts: Facts, key: WorkloadKey, placement: Placement) -> bool:
         return False
     done = facts.plan.inventory.finished.get(key, frozenset())
     is_run = spec.type == "Job" and facts.plan.specs.workloads[key].job is not None
-    return not (is_run and placement.ordinal.isdigit() and int(placement.ordinal) in done)
+    return not (is_run and placement.ordinal.isdecimal() and int(placement.ordinal) in done)
 
 
 INVARIANTS: Mapping[str, Invariant] = {
@@ -216,6 +247,7 @@ INVARIANTS: Mapping[str, Invariant] = {
     "released-addresses-rest": released_addresses_rest,
     "exclusive-ones-keep-address": exclusive_ones_keep_address,
     "data-stays": data_stays,
+    "homes-are-remembered": homes_are_remembered,
     "numbers-stay": numbers_stay,
     "nothing-moves-without-cause": nothing_moves_without_cause,
 }

@@ -42,7 +42,7 @@ def wanted_is_there(facts: Facts) -> Iterator[Problem]:
         spec = facts.plan.specs.workloads[key].workload.spec
         if spec.type == "DaemonService":
             wanted = frozenset(map(str, daemon_nodes(facts.plan, spec)))
-            extra = frozenset(there - wanted - {p.ordinal for p in planned.placements})
+            extra = frozenset(there - wanted - _old_ordinals(facts, key))
         else:
             wanted = wanted_ordinals(facts.plan, key)
             extra = frozenset(there - wanted)
@@ -52,6 +52,12 @@ def wanted_is_there(facts: Facts) -> Iterator[Problem]:
         if extra:
             more = ", ".join(sorted(extra)[:5])
             yield Problem(at_workload(key), f"nobody wants ordinal {more}")
+
+
+def _old_ordinals(facts: Facts, key: WorkloadKey) -> frozenset[str]:
+    """Return the ordinals that run on: a daemon outlives its node's new NoSchedule taint."""
+    mine = facts.by_workload.get(key, ())
+    return frozenset(str(i.placement.ordinal) for i in mine if not i.is_new)
 
 
 def ordinals_well_formed(facts: Facts) -> Iterator[Problem]:
@@ -189,51 +195,6 @@ def quotas_hold(facts: Facts) -> Iterator[Problem]:
                 yield Problem(instance.at, what)
 
 
-def spread_holds(facts: Facts) -> Iterator[Problem]:
-    """A workload that is all new keeps its maxSkew."""
-    by_key: dict[WorkloadKey, list[Instance]] = defaultdict(list)
-    for instance in facts.instances:
-        by_key[instance.key].append(instance)
-    for key, instances in by_key.items():
-        spec = instances[0].spec
-        if not spec.spread or not all(i.is_new for i in instances):
-            continue
-        nodes = [n for n in facts.plan.inventory.nodes.values() if admits(spec, n)]
-        for rule in spec.spread:
-            label = {n.name: _domain(n, rule.topology_key) for n in nodes}
-            counts = Counter({domain: 0 for domain in label.values() if domain})
-            counts.update(label.get(i.placement.node) or "" for i in instances)
-            if max(counts.values()) - min(counts.values()) > rule.max_skew:
-                shown = ", ".join(f"{d or 'none'} {n}" for d, n in sorted(counts.items()))
-                what = f"maxSkew {rule.max_skew} over {rule.topology_key} is broken: {shown}"
-                yield Problem(at_workload(key), what)
-
-
-def _domain(node: Node, topology: str) -> str | None:
-    return node.name if topology == "node" else node.labels.get(topology)
-
-
-def distances_hold(facts: Facts) -> Iterator[Problem]:
-    """A new instance is in no domain with a workload that it must be apart from."""
-    demanding = [i for i in facts.instances if i.is_new and i.spec.affinity.anti_workload.required]
-    for instance in demanding:
-        mine = facts.plan.inventory.nodes[instance.placement.node]
-        for term in instance.spec.affinity.anti_workload.required:
-            domain = _domain(mine, term.topology_key)
-            for other in facts.instances if domain is not None else ():
-                if other is not instance and _is_meant(facts, instance, other, term.match_labels):
-                    theirs = facts.plan.inventory.nodes[other.placement.node]
-                    if _domain(theirs, term.topology_key) == domain:
-                        what = f"it must be apart from {other.at}; both are in {domain}"
-                        yield Problem(instance.at, what)
-
-
-def _is_meant(facts: Facts, one: Instance, other: Instance, labels: Mapping[str, str]) -> bool:
-    same = one.key.partition("/")[0] == other.key.partition("/")[0]
-    theirs = facts.plan.specs.workloads[other.key].workload.metadata.labels
-    return same and all(theirs.get(key) == value for key, value in labels.items())
-
-
 def exclusive_ones_say_so(facts: Facts) -> Iterator[Problem]:
     """A new instance that can never run beside its successor is marked stop-first."""
     for instance in facts.instances:
@@ -254,7 +215,5 @@ INVARIANTS: Mapping[str, Invariant] = {
     "gpus-unique": gpus_unique,
     "gpus-exist": gpus_exist,
     "quotas-hold": quotas_hold,
-    "spread-holds": spread_holds,
-    "distances-hold": distances_hold,
     "exclusive-ones-say-so": exclusive_ones_say_so,
 }

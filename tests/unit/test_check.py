@@ -109,6 +109,32 @@ def forgotten(plan: Plan, key: WorkloadKey) -> Plan:
     return set_to(plan, workloads=left, specs=without(plan.specs, key))
 
 
+def with_replicas(plan: Plan, key: WorkloadKey, replicas: int) -> Plan:
+    """Return the plan that follows when a workload is scaled."""
+    return make_plan(respecified(plan, key, replicas=replicas).specs, plan.inventory, plan)
+
+
+GUEST, FAN, LATE = (WorkloadKey(f"shop/{name}") for name in ("guest", "fan", "late"))
+NEAR = {"workload": {"required": [{"matchLabels": {"app": "guest"}, "topologyKey": "zone"}]}}
+APART = {"antiWorkload": {"required": [{"matchLabels": {"app": "guest"}, "topologyKey": "zone"}]}}
+ALONE_THERE = make_plan(specs(workload("keeper", 1, affinity=APART)), MACHINES)
+VISITED = make_plan(
+    specs(
+        workload("keeper", 1, affinity=APART),
+        workload("guest", 1, labels={"app": "guest"}),
+        workload("late", 1, affinity=NEAR),
+    ),
+    MACHINES,
+    ALONE_THERE,
+)
+PACK = specs(workload("fan", 2, labels={"app": "guest"}, affinity=NEAR))
+PACKED = make_plan(PACK, MACHINES)
+LARGER_PACK = with_replicas(PACKED, FAN, 3)
+ONE = make_plan(specs(workload("web", 1, spread=ZONED)), MACHINES)
+TWO = with_replicas(ONE, WEB, 2)
+SHRUNK = with_replicas(NEXT, DB, 0)
+DELETED = make_plan(without(NEXT.specs, DB), MACHINES, NEXT)
+
 UNCALLED = Unplaced(Ordinal("7"), (Refusal("full", 2),))
 
 BREAKS: list[tuple[str, Callable[[], Plan], Plan | None, str]] = [
@@ -164,6 +190,8 @@ BREAKS: list[tuple[str, Callable[[], Plan], Plan | None, str]] = [
      "workloads.shop/agent: neither placed nor unplaced: ordinal b"),
     ("wanted-is-there", lambda: changed(GOOD, WEB, unplaced=(UNCALLED,)), None,
      "workloads.shop/web: nobody wants ordinal 7"),
+    ("wanted-is-there", lambda: respecified(GOOD, AGENT, node_selector={"zone": "b"}), None,
+     "workloads.shop/agent: nobody wants ordinal a"),
     ("ordinals-well-formed", lambda: moved(GOOD, AGENT, ordinal="c"), None,
      "workloads.shop/agent.c-1: it is on node a"),
     ("ordinals-well-formed", lambda: moved(GOOD, WEB, 1, ordinal="01"), None,
@@ -197,6 +225,20 @@ BREAKS: list[tuple[str, Callable[[], Plan], Plan | None, str]] = [
      "workloads.shop/web: maxSkew 1 over zone is broken: a 2, b 0"),
     ("distances-hold", lambda: moved(GOOD, EDGE, 1, node="a", address="10.100.0.77"), None,
      "workloads.shop/edge.0-1: it must be apart from workloads.shop/edge.1-2; both are in a"),
+    ("spread-holds", lambda: moved(TWO, WEB, 1, node="a", address="10.100.0.77"), ONE,
+     "workloads.shop/web: maxSkew 1 over zone is broken: a 2, b 0"),
+    ("spread-holds", lambda: on_machine(TWO, "b", labels={}), ONE,
+     "workloads.shop/web: maxSkew 1 over zone is broken: a 1, and a new one is in none"),
+    ("distances-hold", lambda: moved(VISITED, GUEST, node="a", address="10.100.0.77"), ALONE_THERE,
+     "workloads.shop/keeper.0-1: it must be apart from workloads.shop/guest.0-1; both are in a"),
+    ("nearness-holds", lambda: moved(VISITED, LATE, node="a", address="10.100.0.77"), ALONE_THERE,
+     "workloads.shop/late.0-1: it must be near app=guest, and is in a"),
+    ("nearness-holds", lambda: on_machine(VISITED, "b", labels={}), ALONE_THERE,
+     "workloads.shop/late.0-1: it must be near app=guest, and is in a node without label zone"),
+    ("nearness-holds", lambda: moved(PACKED, FAN, 1, node="b", address="10.100.1.77"), None,
+     "workloads.shop/fan.1-2: it must be near app=guest, and is in b"),
+    ("nearness-holds", lambda: moved(LARGER_PACK, FAN, 2, node="b", address="10.100.1.77"), PACKED,
+     "workloads.shop/fan.2-3: it must be near app=guest, and is in b"),
     ("exclusive-ones-say-so", lambda: moved(GOOD, DB, stop_first=False), None,
      "workloads.shop/db.0-1: it is exclusive, but not marked to be replaced stop-first"),
     ("follows-parent", lambda: set_to(NEXT, generation=3), GOOD,
@@ -225,6 +267,12 @@ BREAKS: list[tuple[str, Callable[[], Plan], Plan | None, str]] = [
      "workloads.shop/edge.0-9: it is exclusive; its address was 10.100.0.12"),
     ("data-stays", lambda: moved(NEXT, DB, node="b", address="10.100.1.77", incarnation=9), GOOD,
      "workloads.shop/db.0-9: its data is on node a, not b"),
+    ("homes-are-remembered", lambda: changed(SHRUNK, DB, homes={}), NEXT,
+     "workloads.shop/db: data of ordinal 0 is on node a, which is forgotten"),
+    ("homes-are-remembered", lambda: changed(SHRUNK, DB, homes={}), SHRUNK,
+     "workloads.shop/db: data of ordinal 0 is on node a, which is forgotten"),
+    ("homes-are-remembered", lambda: set_to(DELETED, retired={DB: set_to(DELETED.retired[DB], homes={})}), NEXT,
+     "workloads.shop/db: data of ordinal 0 is on node a, which is forgotten"),
     ("numbers-stay", lambda: changed(NEXT, WEB, virtual_address="10.101.0.77"), GOOD,
      "workloads.shop/web: its virtual address was 10.101.0.2"),
     ("numbers-stay", lambda: changed(NEXT, WEB, uid_base=705036288), GOOD,
@@ -238,6 +286,27 @@ BREAKS: list[tuple[str, Callable[[], Plan], Plan | None, str]] = [
 
 def test_good_plans_break_nothing() -> None:
     assert (check(GOOD), check(NEXT, GOOD), check(GOOD, GOOD)) == ((), (), ())
+    pairs = (
+        (VISITED, ALONE_THERE),
+        (LARGER_PACK, PACKED),
+        (TWO, ONE),
+        (SHRUNK, NEXT),
+        (DELETED, NEXT),
+    )
+    assert [check(plan, parent) for plan, parent in pairs] == [()] * len(pairs)
+
+
+def test_whoever_is_first_of_its_kind_may_be_anywhere() -> None:
+    parent = make_plan(specs(workload("guest", 1, labels={"app": "guest"})), MACHINES)
+    plan = make_plan(PACK, MACHINES, parent)
+    assert check(plan, parent) == ()
+
+
+def test_a_daemon_that_runs_outlives_a_new_taint_of_its_node() -> None:
+    tainted = on_machine(GOOD, "a", taints=node("a", taints=("x:NoSchedule",)).taints).inventory
+    plan = make_plan(GOOD.specs, tainted, GOOD)
+    assert plan.workloads[AGENT].placements == GOOD.workloads[AGENT].placements
+    assert check(plan, GOOD) == ()
 
 
 @pytest.mark.parametrize(("name", "broken", "parent", "told"), BREAKS, ids=[b[3] for b in BREAKS])
