@@ -17,7 +17,7 @@ from katgen.model.text import (
     FileName,
     MountPath,
     PortLabel,
-    RelativePath,
+    SubPath,
     WorkingDir,
     check_total,
 )
@@ -105,7 +105,7 @@ class VolumeMount(Spec):
 
     name: DnsLabel = Field(description="Which of spec.volumes.")
     mount_path: MountPath = Field(description="Where it is seen in the container.")
-    sub_path: RelativePath = Field(default="", description="A part of the volume, not all of it.")
+    sub_path: SubPath = Field(default="", description="A part of the volume, not all of it.")
     read_only: Flag = Field(default=False, description="Whether it cannot be written.")
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from katgen.model.cluster import Address, Cidr
+from katgen.model.network import Endpoint, LinkName
 from katgen.model.spec import ClusterWideMetadata, Document, Spec, by_leader
 from katgen.model.text import LabelKey, LabelValue, NodeLabel, Text
 from katgen.model.types import (
@@ -63,12 +64,12 @@ class OverlayNetwork(Spec):
     public_key: WireguardKey | None = Field(
         default=None, description="Of its WireGuard interface; the private half never leaves it."
     )
-    endpoint: Text | None = Field(
+    endpoint: Endpoint | None = Field(
         default=None,
         description="Address or name, and port, for other nodes; if not given, advertiseAddress "
         "and wireguardPort.",
     )
-    interface: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,14}$")] | None = Field(
+    interface: LinkName | None = Field(
         default=None,
         description="The node's link to the others, for host-gateway; if not given, the link that "
         "carries the alternative name kat-uplink.",

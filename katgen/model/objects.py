@@ -10,6 +10,7 @@ from katgen.model.text import (
     AbsolutePath,
     ContextPath,
     DnsLabel,
+    DockerfilePath,
     EnvName,
     EnvValue,
     FileContent,
@@ -18,7 +19,6 @@ from katgen.model.text import (
     LabelValue,
     NamespaceName,
     PortLabel,
-    RelativePath,
     Text,
 )
 from katgen.model.types import (
@@ -168,7 +168,7 @@ class BuildSpec(Spec):
     build_context: ContextPath = Field(
         default=".", description="Folder of the repository that the build sees."
     )
-    dockerfile_path: RelativePath = Field(
+    dockerfile_path: DockerfilePath = Field(
         default="Dockerfile", description="From the build context."
     )
     build_args: dict[EnvName, EnvValue] = Field(default={}, description="For `ARG` lines.")

@@ -33,6 +33,8 @@ MAX_FILE = 1024 * 1024
 """Bytes of one file of a Config or Secret."""
 PATH_MAX = 4095
 """Bytes of a path, path_resolution(7)."""
+MAX_DEPTH = 32
+"""Folders below each other in a subPath; each start looks at all of them."""
 
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,252}")
 _LABEL_KEY = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_./-]{0,251}[A-Za-z0-9])?")
@@ -44,6 +46,9 @@ _NO_TEXT = re.compile(
 """Surrogates, and the 66 code points that Unicode calls noncharacters."""
 SPACE = re.compile("[\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]")
 """What Go's unicode.IsSpace takes for white space; Python's str.isspace is wider."""
+_GIT_PLACE = re.compile(
+    r"[a-z]+://([^/@]*@)?([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/+(?!\.git/?$)[^/]"
+)
 _SHELL_SPECIAL = re.compile(r"[\\'\"$]")
 
 
@@ -103,13 +108,15 @@ def _not_reserved_name(text: str) -> str:
 
 def _no_instance_name(text: str) -> str:
     reserved = text in names.RESERVED_WORKLOADS
-    return f"{text!r} is reserved: it stands before a workload's name in DNS" if reserved else ""
+    what = f"{text!r} is reserved: it stands before a workload's name in DNS"
+    return f"{what}; choose another name" if reserved else ""
 
 
 def _service_label(text: str) -> str:
     if len(text) < names.LABEL_MAX:
         return ""
-    return f"a port's name has at most {names.LABEL_MAX - 1} characters: DNS puts '_' before it"
+    what = f"a port's name has at most {names.LABEL_MAX - 1} characters: DNS puts '_' before it"
+    return f"{what}; choose a shorter one"
 
 
 def _env_name(text: str) -> str:
@@ -143,6 +150,21 @@ def _relative(text: str) -> str:
     return ""
 
 
+def _part(text: str) -> str:
+    parts = [part for part in text.split("/") if part]
+    if text.startswith("/") or "." in parts or ".." in parts:
+        return f"{text[:80]!r} is not a relative path without '.' and '..'"
+    if len(parts) > MAX_DEPTH:
+        return f"{len(parts)} folders below each other are too many; at most {MAX_DEPTH} are taken"
+    return ""
+
+
+def _file_path(text: str) -> str:
+    if text.rpartition("/")[2] in {"", "."}:
+        return f"{text[:80]!r} names no file; write it as Dockerfile"
+    return _relative(text)
+
+
 def _one_line(text: str) -> str:
     if "\n" in text or "\r" in text:
         return "systemd's grammar has no way to write a line break here; remove it"
@@ -168,7 +190,13 @@ def _git_url(text: str) -> str:
         return "Podman clones https://, http:// and git:// only; use one of them"
     if not text.startswith("git://") and not text.endswith(".git"):
         return "Podman takes a URL that does not end in .git for an archive; add .git"
-    return "a URL with '#' is not a repository's; remove it" if "#" in text else ""
+    if "#" in text:
+        return "a URL with '#' is not a repository's; remove it"
+    if _GIT_PLACE.match(text) is None:
+        return (
+            "a repository has a host and a path; write it as https://git.example.org/shop/web.git"
+        )
+    return ""
 
 
 def _context(text: str) -> str:
@@ -251,7 +279,8 @@ HealthCommand = Annotated[
     AfterValidator(_health_words),
 ]
 AbsolutePath = Annotated[str, _checked(_carried, _one_line, _absolute, _shorter(PATH_MAX))]
-RelativePath = Annotated[str, _checked(_carried, _one_line, _relative, _shorter(PATH_MAX))]
+SubPath = Annotated[str, _checked(_carried, _one_line, _part, _shorter(PATH_MAX))]
+DockerfilePath = Annotated[str, _checked(_carried, _one_line, _file_path, _shorter(PATH_MAX))]
 WorkingDir = Annotated[str, _checked(_carried, _absolute, _shorter(PATH_MAX))]
 MountPath = Annotated[str, _checked(_carried, _no_crlf, _absolute, _shorter(PATH_MAX))]
 DevicePath = Annotated[str, _checked(_carried, _one_line, _absolute, _no_colon, _shorter(PATH_MAX))]

@@ -135,7 +135,8 @@ Effect = Annotated[Literal["NoSchedule", "PreferNoSchedule", "NoExecute"], BOTH]
 Operator = Annotated[Literal["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"], BOTH]
 
 _GIT_REF = r"[A-Za-z0-9][A-Za-z0-9._/-]*"
-_HOST_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_HOST_LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+_URL_PART = r"[A-Za-z0-9._~!$&'()*+,;=:@%-]+"
 
 ImageRef = Annotated[
     str,
@@ -153,7 +154,7 @@ Capability = Annotated[
 Signal = Annotated[str, Shape(r"SIG[A-Z0-9+-]{2,12}", "a signal", "SIGTERM", 16)]
 HttpPath = Annotated[str, Shape(r"/[\x21-\x7e]*", "a path in ASCII", "/healthz", 2048)]
 UrlPath = Annotated[
-    str, Shape(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*", "a path of a URL", "/api/", 2048)
+    str, Shape(rf"/({_URL_PART}(/{_URL_PART})*/?)?", "a path of a URL, without '//'", "/api/", 2048)
 ]
 HostPattern = Annotated[
     str,

@@ -9,7 +9,7 @@ from annotated_types import Ge, Le
 from pydantic import AfterValidator
 from pydantic.fields import FieldInfo
 
-from katgen.model import text
+from katgen.model import network, text
 from katgen.model.spec import Spec
 from katgen.model.types import Quantity, Shape
 
@@ -28,10 +28,13 @@ _NAMED: Final[tuple[tuple[Any, str, str], ...]] = (
     (text.MountPath, "absolute path", "^/"),
     (text.WorkingDir, "absolute path", "^/"),
     (text.DevicePath, "absolute path", "^/"),
-    (text.RelativePath, "relative path", ""),
+    (text.SubPath, "relative path", ""),
+    (text.DockerfilePath, "relative path", ""),
     (text.ContextPath, "relative path", ""),
     (text.GitUrl, "URL", ""),
     (text.FileName, "file name", ""),
+    (network.Endpoint, "host and port", ""),
+    (network.LinkName, "link name", r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,126}$"),
 )
 _BY_CHECK: Final[Mapping[object, tuple[str, str]]] = {
     get_args(alias)[-1].func: (name, pattern) for alias, name, pattern in _NAMED

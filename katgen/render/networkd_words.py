@@ -7,14 +7,11 @@ not of a key's own plain form is refused.
 import re
 
 from katgen.errors import EncodeError
+from katgen.model.network import is_endpoint, is_link
 from katgen.names import is_label
 
 _KEY = re.compile(r"[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=")
-_ENDPOINT = re.compile(r"([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):([0-9]{1,5})")
-_INTERFACE = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]{0,126}")
-"""systemd takes alternative names, of up to 127 bytes, too."""
 _LINE = re.compile(r"[!-~]([ -~]*[!-~])?")
-_PORT_MAX = 65535
 
 
 def section(name: str, *settings: tuple[str, str], **more: str) -> str:
@@ -38,15 +35,14 @@ def key(text: str) -> str:
 
 def endpoint(text: str) -> str:
     """Return `address:port` or `name:port` as it is. EncodeError if networkd would not read it."""
-    found = _ENDPOINT.fullmatch(text)
-    if found is None or not 0 < int(found[2]) <= _PORT_MAX:
+    if not is_endpoint(text):
         raise EncodeError(f"{text[:80]!r} is not an endpoint; write it as 192.0.2.1:51820")
     return text
 
 
 def interface(text: str) -> str:
     """Return the name of a link as it is. EncodeError if it is none."""
-    if _INTERFACE.fullmatch(text) is None or text.isdigit():
+    if not is_link(text):
         raise EncodeError(f"{text[:80]!r} is not the name of a network link")
     return text
 

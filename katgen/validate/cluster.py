@@ -141,11 +141,31 @@ def lengths(objects: Objects, spec: ClusterSpec) -> Iterator[Problem]:
             what = f"{host!r} has {len(host)} characters"
             hint = f"a host name has at most {names.HOSTNAME_MAX}; choose a shorter name"
             yield Problem(one.at("metadata", "name"), what, hint)
-        full = f"{ordinal}.{names.service_name(key, domain)}"
-        if len(full) > names.DNS_NAME_MAX:
-            what = f"{full!r} has {len(full)} characters"
-            hint = f"a DNS name has at most {names.DNS_NAME_MAX}; choose shorter names"
-            yield Problem(one.at("metadata", "name"), what, hint)
+        full = f"{_longest_prefix(objects, key, ordinal)}.{names.service_name(key, domain)}"
+        yield from _too_long_for_dns(full, one.at("metadata", "name"))
+    for node in objects.nodes.values():
+        full = f"{node.object.metadata.name}.{names.zone('node', domain)}"
+        yield from _too_long_for_dns(full, node.at("metadata", "name"))
+
+
+def _too_long_for_dns(full: str, at: Source) -> Iterator[Problem]:
+    if len(full) > names.DNS_NAME_MAX:
+        hint = f"a DNS name has at most {names.DNS_NAME_MAX}; choose shorter names"
+        yield Problem(at, f"{full!r} has {len(full)} characters", hint)
+
+
+def _longest_prefix(objects: Objects, key: WorkloadKey, ordinal: str) -> str:
+    """Return the longest of what the zone puts before a workload's name."""
+    ports = objects.workloads[key].object.spec.container.ports
+    balancer = objects.load_balancers.get(key)
+    services = balancer.object.spec.ports if balancer else ()
+    prefixes = [
+        "vip",
+        ordinal,
+        *(f"_{port.name}._{port.protocol.lower()}.ep" for port in ports if port.name),
+        *(f"_{port.name}._{port.protocol.lower()}" for port in services if port.name),
+    ]
+    return max(prefixes, key=len)
 
 
 def _longest_ordinal(objects: Objects, key: WorkloadKey, nodes: list[str]) -> str:

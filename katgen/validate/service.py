@@ -72,7 +72,7 @@ def _outside_names(objects: Objects) -> Iterator[Problem]:
     first: dict[tuple[str, str, str], One] = {}
     for one in objects.load_balancers.values():
         for index, ingress in enumerate(one.object.spec.ingress):
-            name = (ingress.provider, ingress.host, ingress.path)
+            name = (ingress.provider, ingress.host, ingress.path.rstrip("/"))
             if name in first:
                 at = one.at("spec", "ingress", index, "host")
                 what = f"{ingress.host}{ingress.path} leads to {first[name].key} already"
