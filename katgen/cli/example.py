@@ -7,7 +7,7 @@ from typing import Final
 import click
 
 from katgen.cli import options
-from katgen.cli.inputs import unreadable
+from katgen.cli.inputs import unwritable
 from katgen.cli.output import Form, print_json, say
 from katgen.errors import Problem, RefusedError, Source, SpecError
 
@@ -100,7 +100,7 @@ def command(folder: str, form: Form) -> None:
     try:
         _write(target)
     except OSError as err:
-        raise SpecError([unreadable(str(err.filename or target), err)]) from err
+        raise SpecError([unwritable(str(err.filename or target), err)]) from err
     if form is Form.JSON:
         print_json({"files": [f"{target / name}" for name in FILES]})
         return

@@ -1,4 +1,4 @@
-"""How `katcall` ends. `docs/reference/cli.md` shows this table."""
+"""How `katcall` ends. `docs/reference/katcall.md` shows this table."""
 
 from enum import IntEnum
 from typing import Self

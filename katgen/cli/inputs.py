@@ -1,12 +1,13 @@
 """What `-f` names: files, directories and standard input, read whole, in one fixed order."""
 
+import errno
 import os
 import stat
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from katgen.errors import Problem, Source, SpecError
 from katgen.parse.decode import FILE_MAX
@@ -77,10 +78,23 @@ def read(paths: Iterable[str]) -> tuple[tuple[str, bytes], ...]:
     return tuple(found)
 
 
+def found(paths: Iterable[str]) -> frozenset[str]:
+    """Return the real path of every file that `paths` name, and `-` for standard input."""
+    walk = _Walk()
+    for name in paths:
+        walk.add(name)
+    return frozenset(walk.files)
+
+
+def real(name: str) -> str:
+    """Return the real path of a file, by the name that `read` gave it."""
+    return STDIN if name == STDIN else os.path.realpath(name)
+
+
 def read_one(name: str) -> bytes:
     """Return a file's content, whatever its size. Raises SpecError."""
     try:
-        return sys.stdin.buffer.read() if name == STDIN else Path(name).read_bytes()
+        return _stdin().read() if name == STDIN else Path(name).read_bytes()
     except (OSError, ValueError) as err:
         raise SpecError([unreadable(name, err)]) from err
 
@@ -102,17 +116,41 @@ def _contents(names: Sequence[str], problems: list[Problem]) -> Iterator[tuple[s
 def _bounded(name: str) -> bytes:
     """Read one byte more than is allowed at most: an endless device is refused, not read."""
     if name == STDIN:
-        return sys.stdin.buffer.read(FILE_MAX + 1)
+        return _stdin().read(FILE_MAX + 1)
     with Path(name).open("rb") as file:
         return file.read(FILE_MAX + 1)
 
 
+def _stdin() -> IO[bytes]:
+    if sys.stdin is None:  # whatever typeshed says: the shell closed it, `<&-`
+        raise OSError(errno.EBADF, "standard input is closed")
+    return sys.stdin.buffer
+
+
 def unreadable(name: str, err: OSError | ValueError) -> Problem:
     """Return the problem of a path that the system refuses."""
-    reason = (getattr(err, "strerror", None) or str(err)).lower()
     hints: dict[type[Exception], str] = {
         FileNotFoundError: "check the path",
+        NotADirectoryError: "check the path",
         PermissionError: "let this user read it",
         IsADirectoryError: "name a file in it",
     }
-    return Problem(Source(name), reason, hints.get(type(err), ""))
+    return Problem(_source(name), _reason(err), hints.get(type(err), ""))
+
+
+def unwritable(name: str, err: OSError) -> Problem:
+    """Return the problem of a directory that cannot be written."""
+    hints: dict[int, str] = {
+        errno.EACCES: "let this user write there, or name another directory",
+        errno.EPERM: "let this user write there, or name another directory",
+        errno.ENOSPC: "free some space, or name another directory",
+    }
+    return Problem(_source(name), _reason(err), hints.get(err.errno or 0, "name another directory"))
+
+
+def _source(name: str) -> Source:
+    return Source(name or "''")
+
+
+def _reason(err: OSError | ValueError) -> str:
+    return (getattr(err, "strerror", None) or str(err)).lower()

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import Final, NamedTuple
 
@@ -79,6 +80,7 @@ def katcall() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run `katcall` and exit. SIGTERM cleans up as an interrupt does."""
     signal.signal(signal.SIGTERM, _terminated)
+    _open_missing()
     # One run makes much that lives to its end, and little that only a collector could find.
     gc.disable()
     sys.exit(run(arguments))
@@ -102,9 +104,29 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as err:
         err.show()
         return Exit.USAGE
+    except OSError as err:
+        return _unwritten(err)
     except Exception as err:  # noqa: BLE001 -- the shell's last resort: it tells faults from answers
         return _fault(err)
     return outcome if isinstance(outcome, int) else Exit.FINE
+
+
+def _open_missing() -> None:
+    """Let what the shell closed (`>&-`) go nowhere; Python has None there."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 -- pathlib costs 10 ms of start; open to the end
+            setattr(sys, name, nowhere)
+
+
+def _unwritten(err: OSError) -> Exit:
+    """Say that the output failed. Of files, every error names one, and is a problem by now."""
+    if err.filename is not None:
+        return _fault(err)
+    _close_stdout()
+    with suppress(OSError):  # it may be standard error that failed
+        click.echo(f"katcall: standard output: {err.strerror}", err=True)
+    return Exit.PROBLEMS
 
 
 def _fault(err: Exception) -> Exit:

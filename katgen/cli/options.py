@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import click
 
 from katgen.cli.exits import Exit
+from katgen.cli.inputs import STDIN
 from katgen.cli.output import Form, print_problems
-from katgen.errors import ProblemsError, RefusedError
+from katgen.errors import EncodeError, Problem, ProblemsError, RefusedError, Source
 
 files = click.option(
     "-f",
@@ -70,10 +71,14 @@ Given = str | Sequence[str] | None
 
 
 def named(given: Mapping[str, Given]) -> Named:
-    """Return the paths among a command's options."""
+    """Return the paths among a command's options. Raises UsageError if two are standard input."""
     files = given["files"] or ()
-    cluster, nodes, parent = (str(given.get(name) or "") for name in ("cluster", "nodes", "parent"))
-    return Named(files, cluster, nodes, parent)
+    single = {name: str(given.get(name) or "") for name in ("cluster", "nodes", "parent")}
+    takers = ["-f"] if STDIN in files else []
+    takers += [f"--{name}" for name, path in single.items() if path == STDIN]
+    if len(takers) > 1:
+        raise click.UsageError(f"only one of {', '.join(takers)} can read standard input")
+    return Named(files, **single)
 
 
 def require_offline(*, is_given: bool) -> None:
@@ -93,5 +98,9 @@ def ending(command: Command) -> Callable[..., int]:
         except ProblemsError as err:
             print_problems(err.problems, form)
             return Exit.REFUSED if isinstance(err, RefusedError) else Exit.PROBLEMS
+        except EncodeError as err:
+            hint = "validation should have refused it: this is a gap in KAT, please report it"
+            print_problems([Problem(Source(), str(err), hint)], form)
+            return Exit.REFUSED
 
     return run

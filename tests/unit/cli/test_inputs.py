@@ -65,7 +65,7 @@ def test_all_paths_that_cannot_be_read_are_reported_at_once(tmp_path: Path) -> N
     assert refusal("nowhere.kat", f"{name}/x.kat", str(tmp_path), f"{tmp_path}/empty") == (
         f"{tmp_path}/broken.kat: no such file or directory; check the path\n"
         f"{tmp_path}/empty: is a directory without a .kat file; name another one\n"
-        f"{name}/x.kat: not a directory\n"
+        f"{name}/x.kat: not a directory; check the path\n"
         "nowhere.kat: no such file or directory; check the path"
     )
 

@@ -55,7 +55,15 @@ print(sorted({name.split(".")[0] for name in sys.modules} & slow))
 
 @pytest.mark.parametrize(
     "arguments",
-    [(), ("plann",), ("validate",), ("validate", "--colour", "-f", "x"), ("plan", "-f", "x")],
+    [
+        (),
+        ("plann",),
+        ("validate",),
+        ("validate", "--colour", "-f", "x"),
+        ("plan", "-f", "x"),
+        ("validate", "-f", "-", "--nodes", "-"),
+        ("render", "-f", "x", "--cluster", "-", "--parent", "-", "-o", "out"),
+    ],
 )
 def test_a_wrong_command_line_is_exit_code_2(arguments: tuple[str, ...]) -> None:
     done = katcall(*arguments)
@@ -92,6 +100,45 @@ def test_a_reader_that_goes_away_is_not_complained_about() -> None:
         child.stdout.close()
         assert child.stderr.read() == b""
     assert child.returncode == 141
+
+
+def in_shell(redirected: str) -> tuple[int, str]:
+    """Run katcall with redirections of the shell; return its exit code and standard error."""
+    script = f'"$0" -c "from katgen.cli.main import main; main()" {redirected}'
+    done = subprocess.run(
+        ["sh", "-c", script, sys.executable],
+        cwd=REPOSITORY,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("command", ["--help", "schema Workload", "validate -f examples/shop"])
+def test_output_that_cannot_be_written_is_exit_code_1(command: str) -> None:
+    told = "katcall: standard output: No space left on device\n"
+    code, errors = in_shell(f"{command} > /dev/full")
+    assert (code, errors.splitlines(keepends=True)[-1]) == (1, told)
+    assert "Traceback" not in errors
+
+
+def test_output_that_is_not_wanted_is_not_written() -> None:
+    assert in_shell("schema Workload >&-") == (0, "")
+
+
+def test_problems_that_cannot_be_written_are_problems_all_the_same() -> None:
+    assert in_shell("validate -f nowhere.kat 2> /dev/full") == (1, "")
+    assert in_shell("validate -f nowhere.kat 2>&-") == (1, "")
+
+
+@pytest.mark.parametrize("option", ["-f", "-f examples/shop --parent"])
+def test_standard_input_that_is_closed_cannot_be_read(option: str) -> None:
+    assert in_shell(f"render -o /nowhere/out {option} - <&-") == (
+        1,
+        "-: standard input is closed\n1 problem\n",
+    )
 
 
 def test_an_interrupt_is_exit_code_130_and_one_line(tmp_path: Path) -> None:
