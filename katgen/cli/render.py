@@ -5,8 +5,9 @@ from pathlib import Path
 
 import click
 
+from katgen.bundle import Artifact
 from katgen.cli import options
-from katgen.cli.inputs import unreadable
+from katgen.cli.inputs import unwritable
 from katgen.cli.output import Form, columns, counted, print_json, print_notes, say
 from katgen.cli.pipeline import load, planned, unplaced
 from katgen.cli.tree import TreeFile, write_tree
@@ -39,6 +40,9 @@ def command(*, folder: str, allow_unplaced: bool, form: Form, **given: options.G
 
     Beside them, DIR/<node>.manifest.json and DIR/plan.json, which --parent takes, and
     DIR/SHA256SUMS. If anything goes wrong, DIR stays as it is.
+
+    A file that several nodes share is written once: its copies are hard links to one inode, where
+    the file system has them. To edit one, copy DIR first, without links: cp -r.
     """
     loaded = load(options.named(given))
     made = planned(loaded)
@@ -50,7 +54,7 @@ def command(*, folder: str, allow_unplaced: bool, form: Form, **given: options.G
     try:
         write_tree(Path(folder), _files(rendered, made, counts))
     except OSError as err:
-        raise SpecError([unreadable(str(err.filename or folder), err)]) from err
+        raise SpecError([unwritable(folder, err)]) from err
     if form is Form.JSON:
         nodes = {name: {"files": number} for name, number in counts.items()}
         print_json({"generation": made.generation, "root": rendered.root.digest, "nodes": nodes})
@@ -61,13 +65,23 @@ def command(*, folder: str, allow_unplaced: bool, form: Form, **given: options.G
 
 def _files(rendered: Rendered, made: Plan, counts: dict[NodeName, int]) -> Iterator[TreeFile]:
     """Yield every file, one node's at a time; `counts` fills on the way."""
+    first = {_identity(one): "" for common in rendered.shared.values() for one in common.artifacts}
     for name in rendered.nodes:
         counts[name] = 0
         for file in rendered.files(name):
             counts[name] += 1
-            yield TreeFile(f"{name}{file.path}", file.content, file.mode)
+            path, identity = f"{name}{file.path}", _identity(file)
+            link_of = first.get(identity)
+            if link_of == "":
+                first[identity] = path
+            yield TreeFile(path, file.content, file.mode, file.digest, link_of or "")
         yield TreeFile(f"{name}.manifest.json", manifest_json(rendered.nodes[name].manifest))
     yield TreeFile("plan.json", plan_json(made))
+
+
+def _identity(file: Artifact) -> tuple[str, str, int]:
+    """Return what equal files have in common: those of two nodes can be one."""
+    return file.path, file.digest, file.mode
 
 
 def _tell(folder: str, made: Plan, counts: dict[NodeName, int]) -> None:

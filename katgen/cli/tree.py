@@ -20,6 +20,8 @@ from katgen.cli.output import counted
 from katgen.errors import Problem, RefusedError, Source
 
 SUMS: Final = "SHA256SUMS"
+_NO_NAMES: Final = frozenset({"", ".", ".."})
+"""What as a part of a path would lead elsewhere than it says: `/etc`, `a//b`, `a/../b`."""
 _SHOWN: Final = 3
 _AT_FDCWD: Final = -100
 _RENAME_EXCHANGE: Final = 2
@@ -27,28 +29,43 @@ _RENAME_EXCHANGE: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class TreeFile:
-    """One file: its path in the tree, relative and with `/`, its content and its mode."""
+    """One file: its path in the tree, relative and with `/`, its content and its mode.
+
+    `digest` is SHA-256 of `content`, hex; '' if it is not known yet. `link_of` is the path of an
+    earlier file with the same content and mode, whose inode it may share.
+    """
 
     path: str
     content: bytes
     mode: int = 0o644
+    digest: str = ""
+    link_of: str = ""
 
 
 def write_tree(target: Path, files: Iterable[TreeFile]) -> None:
     """Make `target` hold exactly `files`, or leave it as it is.
 
-    Raises RefusedError if it holds a file that no earlier call wrote, OSError if writing fails.
+    Raises RefusedError if it holds a file that no earlier call wrote, or if a file's path leads out
+    of it; OSError if writing fails.
     """
+    try:
+        _write_tree(target, files)
+    except OSError as err:  # in words of the target: nobody knows the draft's name
+        raise OSError(err.errno, err.strerror, str(target)) from err
+
+
+def _write_tree(target: Path, files: Iterable[TreeFile]) -> None:
     real = target.resolve()
     _refuse_foreign(target, real)
-    real.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        real.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as err:  # so mkdir says that the parent is a file
+        raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from err
     draft = Path(tempfile.mkdtemp(prefix=f".{real.name}.", dir=real.parent))
     try:
         _fill(draft, files)
         draft.chmod(_mode_of(real))
-        _put_in_place(draft, real)
-    except OSError as err:  # in words of the target: nobody knows the draft's name
-        raise OSError(err.errno, err.strerror, str(target)) from err
+        _put_in_place(draft, real, target)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
@@ -57,15 +74,34 @@ def _fill(folder: Path, files: Iterable[TreeFile]) -> None:
     sums = []
     made: set[str] = set()
     for file in files:
-        path = f"{folder}/{file.path}"
-        parent = path.rpartition("/")[0]
-        if parent not in made:
-            os.makedirs(parent, exist_ok=True)  # noqa: PTH103 -- a Path per file doubles the time
+        parent, slash, name = file.path.rpartition("/")
+        if name in _NO_NAMES:
+            raise _leading_out(file.path)
+        if slash and parent not in made:
+            if not _NO_NAMES.isdisjoint(parent.split("/")):
+                raise _leading_out(file.path)
+            os.makedirs(f"{folder}/{parent}", exist_ok=True)  # noqa: PTH103 -- a Path per file doubles the time
             made.add(parent)
-        _write(path, file)
-        sums.append(f"{hashlib.sha256(file.content).hexdigest()}  {file.path}")
+        if not (file.link_of and _linked(f"{folder}/{file.link_of}", f"{folder}/{file.path}")):
+            _write(f"{folder}/{file.path}", file)
+        digest = file.digest or hashlib.sha256(file.content).hexdigest()
+        sums.append(f"{digest}  {file.path}")
     listing = "".join(f"{_escaped(line)}\n" for line in sorted(sums, key=lambda s: s[66:]))
     _write(f"{folder}/{SUMS}", TreeFile(SUMS, listing.encode()))
+
+
+def _leading_out(path: str) -> RefusedError:
+    what = "is no path inside the directory"
+    return RefusedError([Problem(Source(path), what, "this is a fault in KAT; please report it")])
+
+
+def _linked(first: str, path: str) -> bool:
+    """Give a file a second name; False where the file system has no more of them, or none."""
+    try:
+        os.link(first, path)
+    except OSError:
+        return False
+    return True
 
 
 def _write(path: str, file: TreeFile) -> None:
@@ -104,6 +140,10 @@ def _refuse_foreign(shown: Path, real: Path) -> None:
         raise _refused(shown, "is no directory", hint)
     if Path.cwd().is_relative_to(real):
         raise _refused(shown, "is the working directory, or holds it, and would be replaced", hint)
+    _refuse_foreign_in(real, shown)
+
+
+def _refuse_foreign_in(real: Path, shown: Path) -> None:
     found: dict[str, list[str]] = {}
     for path, what in _foreign(real):
         found.setdefault(what, []).append(path)
@@ -159,13 +199,31 @@ def _sums(path: Path) -> Mapping[str, str]:
     return {SUMS: _digest(path), **{line[66:]: line[:64] for line in map(_unescaped, lines)}}
 
 
-def _put_in_place(draft: Path, real: Path) -> None:
-    """Exchange two directories in one step where the file system can (renameat2(2))."""
+def _put_in_place(draft: Path, real: Path, shown: Path) -> None:
+    """Exchange two directories, in one step where the file system can (renameat2(2)).
+
+    What came out is looked at again before it is deleted: somebody may have written there since.
+    """
     if not real.exists():
         draft.rename(real)
         return
+    old = _swapped(draft, real)
+    try:
+        _refuse_foreign_in(old, shown)
+    except BaseException:
+        if old == draft:
+            _exchanged(draft, real)
+        else:
+            real.rename(draft)
+            old.rename(real)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _swapped(draft: Path, real: Path) -> Path:
+    """Put the draft in the directory's place; return where the directory is now."""
     if _exchanged(draft, real):
-        return
+        return draft
     old = draft.with_name(f"{draft.name}.old")
     real.rename(old)
     try:
@@ -173,7 +231,7 @@ def _put_in_place(draft: Path, real: Path) -> None:
     except BaseException:
         old.rename(real)
         raise
-    shutil.rmtree(old, ignore_errors=True)
+    return old
 
 
 def _exchanged(one: Path, other: Path) -> bool:

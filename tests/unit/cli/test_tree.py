@@ -107,6 +107,51 @@ def test_a_link_to_the_directory_stays_a_link(tmp_path: Path) -> None:
     assert content(tmp_path / "real") == {"a/etc/new": b"new"}
 
 
+@pytest.mark.parametrize("path", ["/etc/x", "../x", "a/../../x", "a//x", "a/./x", "", "a/", ".."])
+def test_a_path_that_leads_elsewhere_is_refused(tmp_path: Path, path: str) -> None:
+    write_tree(tmp_path / "out", [OLD])
+    with pytest.raises(RefusedError, match="is no path inside the directory"):
+        write_tree(tmp_path / "out", [NEW, TreeFile(path, b"")])
+    assert content(tmp_path) == {"out/a/etc/old": b"old"}
+    assert [one.name for one in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("can_exchange", [True, False])
+def test_a_file_that_came_while_the_tree_was_written_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, can_exchange: bool
+) -> None:
+    if not can_exchange:
+        monkeypatch.setattr(tree, "_exchanged", lambda *_: False)
+    write_tree(tmp_path / "out", [OLD])
+
+    def meanwhile() -> Iterator[TreeFile]:
+        yield NEW
+        (tmp_path / "out/notes").write_text("mine")
+
+    with pytest.raises(RefusedError, match="1 file not written by KAT: notes"):
+        write_tree(tmp_path / "out", meanwhile())
+    assert content(tmp_path) == {"out/a/etc/old": b"old", "out/notes": b"mine"}
+    assert [one.name for one in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_link_shares_the_first_copys_inode(tmp_path: Path) -> None:
+    files = [NEW, TreeFile("b/new", NEW.content, NEW.mode, link_of=NEW.path)]
+    write_tree(tmp_path / "out", files)
+    assert (tmp_path / "out/b/new").samefile(tmp_path / "out/a/etc/new")
+    write_tree(tmp_path / "out", files)
+
+
+def test_where_there_can_be_no_link_there_is_a_copy(tmp_path: Path) -> None:
+    write_tree(tmp_path / "out", [TreeFile("b/new", b"new", 0o640, link_of="gone")])
+    assert (tmp_path / "out/b/new").read_bytes() == b"new"
+    assert (tmp_path / "out/b/new").stat().st_mode & 0o7777 == 0o640
+
+
+def test_a_digest_that_is_known_is_taken(tmp_path: Path) -> None:
+    write_tree(tmp_path / "out", [TreeFile("a", b"", digest="0" * 64)])
+    assert (tmp_path / f"out/{tree.SUMS}").read_text() == f"{'0' * 64}  a\n"
+
+
 def failing(err: BaseException) -> Iterator[TreeFile]:
     yield NEW
     raise err
