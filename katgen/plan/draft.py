@@ -43,9 +43,13 @@ class Task(msgspec.Struct, frozen=True):
     virtual_address: str
 
     def order(self) -> tuple[int, int, WorkloadKey]:
-        """Say who is placed first: high priority, then least choice, then by name."""
-        choice = 0 if self.needs.kind == DAEMON else 1 if self.needs.storage else 2
-        return -self.needs.priority, choice, self.key
+        """Say who is placed first: high priority, then least choice, then by name.
+
+        Whoever must be near others comes after them.
+        """
+        needs = self.needs
+        choice = 0 if needs.kind == DAEMON else 1 if needs.storage else 2
+        return -needs.priority, 3 if needs.companies.near else choice, self.key
 
 
 @dataclass(slots=True)
@@ -344,7 +348,7 @@ def _merged(
         else:
             is_sorted = is_sorted and key in merged
             merged[key] = planned
-    return merged if is_sorted else dict(sorted(merged.items()))
+    return merged if is_sorted else {key: merged[key] for key in sorted(merged)}
 
 
 def _moved(old: WorkloadPlan | None, new: WorkloadPlan | None) -> set[NodeName]:

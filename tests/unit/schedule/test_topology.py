@@ -62,6 +62,14 @@ def test_near_goes_where_the_other_is() -> None:
     assert places(make_plan(written, inventory(*ZONES))) == {"0": "b1", "1": "b1"}
 
 
+def test_who_must_be_near_others_is_placed_after_them() -> None:
+    written = specs(
+        workload("app", 1, affinity={"workload": {"required": [company("db")]}}),
+        workload("db", 1, labels={"app": "db"}, nodeSelector={"zone": "b"}),
+    )
+    assert places(make_plan(written, inventory(*ZONES)), "shop/app") == {"0": "b1"}
+
+
 def test_near_nobody_is_nowhere() -> None:
     written = specs(workload("web", 1, affinity={"workload": {"required": [company("db")]}}))
     plan = make_plan(written, inventory(*ZONES))
