@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from katgen.bundle import Entry, Manifest
-from katgen.errors import SpecError
+from katgen.errors import EncodeError, SpecError
 from katgen.model.cluster import ClusterConfiguration
 from katgen.model.objects import Config, JobDefinition, Namespace, VirtualLoadBalancer
 from katgen.model.specs import Specs, WorkloadObjects
@@ -26,6 +26,7 @@ from katgen.planned import (
     Unplaced,
     WorkloadPlan,
 )
+from katgen.render.cluster import render
 from katgen.wire import manifest_from_json, manifest_json, plan_from_json, plan_json
 
 CLUSTER = ClusterConfiguration.model_validate(
@@ -77,127 +78,133 @@ def plan(**changed: object) -> Plan:
     return Plan(**{**fields, **changed})
 
 
+READS = [
+    "{",
+    '  "format": 1,',
+    '  "generation": 2,',
+    '  "parent": 1,',
+    '  "specs": {',
+    '    "cluster": {',
+    '      "kind": "ClusterConfiguration",',
+    '      "metadata": {"name":"c"},',
+    '      "spec": {"clusterCIDR":"10.100.0.0/16","serviceCIDR":"10.101.0.0/16"}',
+    "    },",
+    (
+        '    "namespaces": {"shop":{"kind":"Namespace","metadata":{"name":"shop"},'
+        '"spec":{"quota":{"cpu":"1500m"}}}},'
+    ),
+    '    "workloads": {',
+    '      "shop/web": {',
+    '        "workload": {',
+    '          "kind": "Workload",',
+    '          "metadata": {"name":"web","namespace":"shop"},',
+    '          "spec": {"source":{"image":"localhost/web:1"},"type":"Service"}',
+    "        }",
+    "      }",
+    "    }",
+    "  },",
+    '  "inventory": {"nodes":{"a":{"name":"a","gateway":"192.0.2.1"}}},',
+    '  "subnets": {"a":"10.100.0.0/24"},',
+    '  "workloads": {',
+    '    "shop/web": {',
+    '      "revision": "0123456789",',
+    '      "nextIncarnation": 2,',
+    '      "uidBase": 704708608,',
+    '      "virtualAddress": "10.101.0.1",',
+    (
+        '      "placements": '
+        '[{"ordinal":"0","incarnation":1,"revision":"0123456789","node":"a","address":"10.100.0.10"}]'
+    ),
+    "    }",
+    "  }",
+    "}",
+]
+
+
 def test_a_plan_reads_as_its_decisions_one_to_a_line() -> None:
-    assert plan_json(plan()).decode().splitlines() == [
-        "{",
-        '  "format": 1,',
-        '  "generation": 2,',
-        '  "parent": 1,',
-        '  "specs": {',
-        '    "cluster": {',
-        '      "kind": "ClusterConfiguration",',
-        '      "metadata": {"name":"c"},',
-        '      "spec": {"clusterCIDR":"10.100.0.0/16","serviceCIDR":"10.101.0.0/16"}',
-        "    },",
-        (
-            '    "namespaces": {"shop":{"kind":"Namespace","metadata":{"name":"shop"},'
-            '"spec":{"quota":{"cpu":"1500m"}}}},'
+    assert plan_json(plan()).decode().splitlines() == READS
+
+
+FULL_SPECS = Specs(
+    CLUSTER,
+    {"shop": SHOP},
+    {
+        WEB: WorkloadObjects(
+            workload(env=[{"name": "A", "value": 'é\n"\\\x01'}]),
+            VirtualLoadBalancer.model_validate(
+                {
+                    "kind": "VirtualLoadBalancer",
+                    "metadata": {"name": "web", "namespace": "shop"},
+                    "spec": {"ports": [{"port": 80, "targetPort": 8080}]},
+                }
+            ),
         ),
-        '    "workloads": {',
-        '      "shop/web": {',
-        '        "workload": {',
-        '          "kind": "Workload",',
-        '          "metadata": {"name":"web","namespace":"shop"},',
-        '          "spec": {"source":{"image":"localhost/web:1"},"type":"Service"}',
-        "        }",
-        "      }",
-        "    }",
-        "  },",
-        '  "inventory": {"nodes":{"a":{"name":"a","gateway":"192.0.2.1"}}},',
-        '  "subnets": {"a":"10.100.0.0/24"},',
-        '  "workloads": {',
-        '    "shop/web": {',
-        '      "revision": "0123456789",',
-        '      "nextIncarnation": 2,',
-        '      "uidBase": 704708608,',
-        '      "virtualAddress": "10.101.0.1",',
-        (
-            '      "placements": '
-            '[{"ordinal":"0","incarnation":1,"revision":"0123456789","node":"a","address":"10.100.0.10"}]'
+        TIDY: WorkloadObjects(
+            workload("tidy", kind="Job"),
+            job=JobDefinition.model_validate(
+                {
+                    "kind": "JobDefinition",
+                    "metadata": {"name": "tidy", "namespace": "shop"},
+                    "spec": {"schedule": "*/5 * * * *"},
+                }
+            ),
         ),
-        "    }",
-        "  }",
-        "}",
-    ]
+    },
+    {
+        WorkloadKey("shop/conf"): Config.model_validate(
+            {
+                "kind": "Config",
+                "metadata": {"name": "conf", "namespace": "shop"},
+                "data": {"a.ini": "x = 1\n"},
+            }
+        )
+    },
+    {WorkloadKey("shop/db"): ("password", "user")},
+)
+FULL = plan(
+    specs=FULL_SPECS,
+    inventory=Inventory(
+        {
+            NodeName("a"): Node(
+                NodeName("a"),
+                {"disk": "ssd"},
+                (Taint("k", "NoSchedule", "v"),),
+                unschedulable=True,
+                ready=False,
+                allocatable={"cpu": 4000, "nvidia.com/gpu": 1},
+            )
+        },
+        volumes={"shop/web/data/0": NodeName("a")},
+        rested=frozenset({"10.100.0.11", "10.100.0.12"}),
+        finished={WorkloadKey("shop/job"): frozenset({1, 2, 3})},
+    ),
+    workloads={
+        WEB: WorkloadPlan(
+            "abcdef0123",
+            4,
+            placements=(
+                Placement(
+                    Ordinal("a"),
+                    3,
+                    "abcdef0123",
+                    NodeName("a"),
+                    "10.100.0.10",
+                    (0, 1),
+                    stop_first=True,
+                ),
+            ),
+            unplaced=(Unplaced(Ordinal("1"), (Refusal("full", 2, NodeName("a")),)),),
+            homes={Ordinal("2"): NodeName("a")},
+        ),
+        TIDY: WorkloadPlan("abcdef0123", 1),
+    },
+    resting={"10.100.0.13": Resting("10.100.0.13", "shop/web/0-1", 1)},
+    retired={WorkloadKey("shop/old"): Retired(7, 0x2A000000)},
+)
 
 
 def test_every_field_of_a_plan_comes_back() -> None:
-    full = plan(
-        specs=Specs(
-            CLUSTER,
-            {"shop": SHOP},
-            {
-                WEB: WorkloadObjects(
-                    workload(env=[{"name": "A", "value": 'é\n"\\\x01'}]),
-                    VirtualLoadBalancer.model_validate(
-                        {
-                            "kind": "VirtualLoadBalancer",
-                            "metadata": {"name": "web", "namespace": "shop"},
-                            "spec": {"ports": [{"port": 80, "targetPort": 8080}]},
-                        }
-                    ),
-                ),
-                TIDY: WorkloadObjects(
-                    workload("tidy", kind="Job"),
-                    job=JobDefinition.model_validate(
-                        {
-                            "kind": "JobDefinition",
-                            "metadata": {"name": "tidy", "namespace": "shop"},
-                            "spec": {"schedule": "*/5 * * * *"},
-                        }
-                    ),
-                ),
-            },
-            {
-                WorkloadKey("shop/conf"): Config.model_validate(
-                    {
-                        "kind": "Config",
-                        "metadata": {"name": "conf", "namespace": "shop"},
-                        "data": {"a.ini": "x = 1\n"},
-                    }
-                )
-            },
-            {WorkloadKey("shop/db"): ("password", "user")},
-        ),
-        inventory=Inventory(
-            {
-                NodeName("a"): Node(
-                    NodeName("a"),
-                    {"disk": "ssd"},
-                    (Taint("k", "NoSchedule", "v"),),
-                    unschedulable=True,
-                    ready=False,
-                    allocatable={"cpu": 4000, "nvidia.com/gpu": 1},
-                )
-            },
-            volumes={"shop/web/data/0": NodeName("a")},
-            rested=frozenset({"10.100.0.11", "10.100.0.12"}),
-            finished={WorkloadKey("shop/job"): frozenset({1, 2, 3})},
-        ),
-        workloads={
-            WEB: WorkloadPlan(
-                "abcdef0123",
-                4,
-                placements=(
-                    Placement(
-                        Ordinal("a"),
-                        3,
-                        "abcdef0123",
-                        NodeName("a"),
-                        "10.100.0.10",
-                        (0, 1),
-                        stop_first=True,
-                    ),
-                ),
-                unplaced=(Unplaced(Ordinal("1"), (Refusal("full", 2, NodeName("a")),)),),
-                homes={Ordinal("2"): NodeName("a")},
-            ),
-            TIDY: WorkloadPlan("abcdef0123", 1),
-        },
-        resting={"10.100.0.13": Resting("10.100.0.13", "shop/web/0-1", 1)},
-        retired={WorkloadKey("shop/old"): Retired(7, 0x2A000000)},
-    )
-    assert plan_from_json(plan_json(full), "plan.json") == full
+    assert plan_from_json(plan_json(FULL), "plan.json") == FULL
 
 
 def test_the_order_in_which_a_plan_was_made_leaves_no_trace() -> None:
@@ -471,6 +478,12 @@ def test_a_value_that_kat_would_not_have_written_is_refused(
     data: bytes, path: str, what: str
 ) -> None:
     assert refusal(data) == f"old.json {path}: {what}"
+
+
+def test_a_line_break_in_a_units_header_is_refused_by_the_renderer_too() -> None:
+    planned = msgspec.structs.replace(plan().workloads[WEB], revision="x\n[Service]")
+    with pytest.raises(EncodeError, match="a line break cannot be written in a comment"):
+        render(plan(workloads={WEB: planned}))
 
 
 def test_all_problems_of_a_plans_documents_are_reported_at_once() -> None:
