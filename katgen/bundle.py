@@ -8,6 +8,7 @@ manifest.
 import hashlib
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import TypedDict, Unpack
 
 import msgspec
 
@@ -153,10 +154,20 @@ class Root(msgspec.Struct, frozen=True, rename="camel"):
     shared_sets: Mapping[str, str]
 
 
-def artifact(path: str, content: bytes | str, **rest: object) -> Artifact:
-    """Return an artifact with its digest; `rest` are Artifact's further fields."""
+class Rest(TypedDict, total=False):
+    """The fields of an artifact that have defaults."""
+
+    mode: int
+    owner: str
+    activation: Activation
+    unit: str
+    pair_key: str
+
+
+def artifact(path: str, content: bytes | str, **rest: Unpack[Rest]) -> Artifact:
+    """Return an artifact with its digest."""
     data = content.encode() if isinstance(content, str) else content
-    return Artifact(path=path, content=data, digest=hashlib.sha256(data).hexdigest(), **rest)  # type: ignore[arg-type]
+    return Artifact(path=path, content=data, digest=hashlib.sha256(data).hexdigest(), **rest)
 
 
 def entry(source: Artifact) -> Entry:

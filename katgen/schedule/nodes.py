@@ -154,8 +154,7 @@ class NodeTable:
         cpu, cpu_free, cpu_all = needs.cpu, self.cpu_free, self.cpu_all
         memory, memory_free, memory_all = needs.memory, self.memory_free, self.memory_all
         cpu_scale, memory_scale = self._cpu_scale, self._memory_scale
-        chosen: list[int] = []
-        passed: list[int] = []
+        chosen, passed = list[int](), list[int]()
         while heap and count:
             entry = heap[0]
             i = entry & INDEX_MASK
@@ -169,8 +168,7 @@ class NodeTable:
                 if entry == now:
                     passed.append(i)
                 continue
-            cpu_free[i], memory_free[i] = cpu_left, memory_left
-            slots_free[i] -= 1
+            cpu_free[i], memory_free[i], slots_free[i] = cpu_left, memory_left, slots_free[i] - 1
             counts[i] += 1
             load = (cpu_all[i] - cpu_left) * cpu_scale[i]
             other = (memory_all[i] - memory_left) * memory_scale[i]

@@ -36,6 +36,24 @@ def test_the_whole_output_is_this(
     assert printed == PRINTED.read_text()
 
 
+EDITS = (
+    "-Image=docker.io/postgrest/postgrest:v12.2.3",
+    "+Image=docker.io/postgrest/postgrest:v12.2.8",
+    "-Environment=PGRST_DB_POOL=10",
+    "+Environment=PGRST_DB_POOL=20",
+)
+ZONE_LINES = [
+    "-ep.api.shop.kat.cluster.local. 5 IN A 10.100.1.10",
+    "-ep.api.shop.kat.cluster.local. 5 IN A 10.100.0.11",
+    "+ep.api.shop.kat.cluster.local. 5 IN A 10.100.1.12",
+    "+ep.api.shop.kat.cluster.local. 5 IN A 10.100.0.13",
+    "-0.api.shop.kat.cluster.local. 5 IN A 10.100.1.10",
+    "-1.api.shop.kat.cluster.local. 5 IN A 10.100.0.11",
+    "+0.api.shop.kat.cluster.local. 5 IN A 10.100.1.12",
+    "+1.api.shop.kat.cluster.local. 5 IN A 10.100.0.13",
+]
+
+
 def test_exactly_the_changed_lines_are_shown(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -53,32 +71,17 @@ def test_exactly_the_changed_lines_are_shown(
     zone = "/var/lib/kat/dns/shop.kat.cluster.local.zone"
     assert sorted(changed.pop(("a", f"{units}/kat.shop.api.1-4.container"))) == sorted(
         [
-            "-Image=docker.io/postgrest/postgrest:v12.2.3",
-            "+Image=docker.io/postgrest/postgrest:v12.2.8",
-            "-Environment=PGRST_DB_POOL=10",
-            "+Environment=PGRST_DB_POOL=20",
+            *EDITS,
             *moved("1-2", "1-4", "10.100.0.11 0a:4b:0a:64:00:0b", "10.100.0.13 0a:4b:0a:64:00:0d"),
         ]
     )
     assert sorted(changed.pop(("b", f"{units}/kat.shop.api.0-3.container"))) == sorted(
         [
-            "-Image=docker.io/postgrest/postgrest:v12.2.3",
-            "+Image=docker.io/postgrest/postgrest:v12.2.8",
-            "-Environment=PGRST_DB_POOL=10",
-            "+Environment=PGRST_DB_POOL=20",
+            *EDITS,
             *moved("0-1", "0-3", "10.100.1.10 0a:4b:0a:64:01:0a", "10.100.1.12 0a:4b:0a:64:01:0c"),
         ]
     )
-    assert changed.pop(("a,b,c", zone)) == [
-        "-ep.api.shop.kat.cluster.local. 5 IN A 10.100.1.10",
-        "-ep.api.shop.kat.cluster.local. 5 IN A 10.100.0.11",
-        "+ep.api.shop.kat.cluster.local. 5 IN A 10.100.1.12",
-        "+ep.api.shop.kat.cluster.local. 5 IN A 10.100.0.13",
-        "-0.api.shop.kat.cluster.local. 5 IN A 10.100.1.10",
-        "-1.api.shop.kat.cluster.local. 5 IN A 10.100.0.11",
-        "+0.api.shop.kat.cluster.local. 5 IN A 10.100.1.12",
-        "+1.api.shop.kat.cluster.local. 5 IN A 10.100.0.13",
-    ]
+    assert changed.pop(("a,b,c", zone)) == ZONE_LINES
     assert sorted(changed) == [
         ("a", "/etc/kat/kat.nft"),
         ("a,b,c", "/etc/kat/services/shop.nft"),

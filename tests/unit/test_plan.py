@@ -111,8 +111,8 @@ def test_more_nodes_than_subnets_are_refused() -> None:
     written = specs(settings={"clusterCIDR": "10.100.0.0/22"})
     assert refused(written, machines) == [
         (
-            "ClusterConfiguration: clusterCIDR has 4 node subnets of /24 (245 instances each); 5 nodes "
-            "do not fit: 4 in use or resting; widen clusterCIDR, remove nodes, or wait until the "
+            "ClusterConfiguration: clusterCIDR has 4 node subnets of /24 (245 instances each); 5 "
+            "nodes do not fit: 4 in use or resting; widen clusterCIDR, remove nodes, or wait until the "
             "subnets of removed nodes have rested"
         )
     ]
@@ -137,7 +137,8 @@ def test_networks_may_grow_and_not_move() -> None:
     assert settings(nodeSubnetBits=9) == [
         (
             "ClusterConfiguration: the subnet 10.100.0.0/24 of node a would no longer be one of "
-            "clusterCIDR's; clusterCIDR may grow around what is in use; nodeSubnetBits cannot change"
+            "clusterCIDR's; clusterCIDR may grow around what is in use; nodeSubnetBits cannot "
+            "change"
         )
     ]
     assert settings(serviceCIDR="10.102.0.0/16") == [

@@ -8,6 +8,7 @@ from katgen.bundle import Entry, entry
 from katgen.cli.planview import plan_view
 from katgen.diff import changes, diff
 from katgen.inventory import inventory
+from katgen.names import NodeName
 from katgen.planned import Plan
 from katgen.render.cluster import Rendered, render
 
@@ -73,9 +74,10 @@ def made(text: str, parent: Plan | None) -> Plan:
 
 
 def everything(rendered: Rendered, node: str) -> dict[str, Entry]:
-    if node not in rendered.nodes:
+    name = NodeName(node)
+    if name not in rendered.nodes:
         return {}
-    return {file.path: entry(file) for file in rendered.files(node)}  # type: ignore[arg-type]
+    return {file.path: entry(file) for file in rendered.files(name)}
 
 
 @pytest.fixture(scope="module")
