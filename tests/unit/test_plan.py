@@ -112,8 +112,8 @@ def test_more_nodes_than_subnets_are_refused() -> None:
     assert refused(written, machines) == [
         (
             "ClusterConfiguration: clusterCIDR has 4 node subnets of /24 (245 instances each); 5 "
-            "nodes do not fit: 4 in use or resting; widen clusterCIDR, remove nodes, or wait until the "
-            "subnets of removed nodes have rested"
+            "nodes do not fit: 4 in use or resting; widen clusterCIDR, remove nodes, or wait until "
+            "the subnets of removed nodes have rested"
         )
     ]
 
