@@ -9,6 +9,7 @@ import errno
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -169,18 +170,30 @@ def _refused(shown: Path, what: str, hint: str) -> RefusedError:
 def _foreign(real: Path) -> Iterator[tuple[str, str]]:
     """Yield each file that is not as an earlier call left it. Directories alone are nobody's."""
     sums = _sums(real / SUMS)
+    digests: dict[tuple[int, int], str] = {}
     for path in _files(real):
-        relative = str(path.relative_to(real))
+        relative = path[len(f"{real}/") :]
         if relative not in sums:
             yield relative, "not written by KAT"
-        elif path.is_symlink() or not path.is_file() or sums[relative] != _digest(path):
+        elif sums[relative] != _digest_once(path, digests):
             yield relative, "edited since KAT wrote it"
 
 
-def _files(real: Path) -> Iterator[Path]:
+def _digest_once(path: str, digests: dict[tuple[int, int], str]) -> str:
+    """Return a regular file's digest, reading each inode once; '' of anything else."""
+    status = os.lstat(path)
+    if not stat.S_ISREG(status.st_mode):
+        return ""
+    inode = (status.st_dev, status.st_ino)
+    if inode not in digests:
+        digests[inode] = _digest(Path(path))
+    return digests[inode]
+
+
+def _files(real: Path) -> Iterator[str]:
     for folder, inner, names in os.walk(real, onerror=_raise):
         links = [name for name in inner if Path(folder, name).is_symlink()]
-        yield from (Path(folder, name) for name in sorted((*names, *links)))
+        yield from (f"{folder}/{name}" for name in sorted((*names, *links)))
 
 
 def _raise(err: OSError) -> None:

@@ -141,6 +141,12 @@ def test_a_link_shares_the_first_copys_inode(tmp_path: Path) -> None:
     write_tree(tmp_path / "out", files)
 
 
+def test_an_edit_of_a_linked_file_is_one_of_all_its_names(tmp_path: Path) -> None:
+    write_tree(tmp_path / "out", [OLD, TreeFile("b/old", OLD.content, link_of=OLD.path)])
+    (tmp_path / "out/b/old").write_text("edited")
+    assert "2 files edited since KAT wrote it: a/etc/old, b/old" in refusal(tmp_path / "out")
+
+
 def test_where_there_can_be_no_link_there_is_a_copy(tmp_path: Path) -> None:
     write_tree(tmp_path / "out", [TreeFile("b/new", b"new", 0o640, link_of="gone")])
     assert (tmp_path / "out/b/new").read_bytes() == b"new"
