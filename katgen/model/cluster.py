@@ -13,7 +13,7 @@ from pydantic import (
 )
 
 from katgen.model.spec import ClusterWideMetadata, Document, Spec, later
-from katgen.model.text import AbsolutePath
+from katgen.model.text import AbsolutePath, ShortPath
 from katgen.model.types import BOTH, Count, Percent, Port
 
 _SHOWN = 40
@@ -114,7 +114,7 @@ class ClusterSpec(Spec):
     etcd_client_port: Port = Field(
         default=2379, description="To an etcd run by KAT.", **later("etcd")
     )
-    volume_base_path: AbsolutePath = Field(
+    volume_base_path: ShortPath = Field(
         default="/var/lib/kat/volumes", description="Where volumes are, on every node."
     )
     backup_path: AbsolutePath = Field(

@@ -1,6 +1,7 @@
 """The container of a Workload (spec §3.2)."""
 
-from typing import Annotated, ClassVar, Literal, Self
+from collections.abc import Iterator
+from typing import Annotated, ClassVar, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -28,11 +29,19 @@ from katgen.model.types import (
     Flag,
     Memory,
     Port,
+    PositiveCpu,
+    PositiveMemory,
     Protocol,
     Seconds,
     Signal,
     UserId,
 )
+
+MAX_LISTED: Final = 64
+"""Mounts, devices or capabilities of one container."""
+MAX_SOURCE: Final = 512
+"""Bytes of the path of a volume: volumeBasePath, or a host path, and names."""
+_TOGETHER: Final = "command, args, env, exec checks, mounts, devices and capabilities"
 
 
 class SecretKeyRef(Spec):
@@ -79,6 +88,13 @@ class Amounts(Spec):
     memory: Memory | None = Field(default=None, description="Bytes, as 128Mi.")
 
 
+class Limits(Spec):
+    """Amounts that are not exceeded."""
+
+    cpu: PositiveCpu | None = Field(default=None, description="CPUs, as 1, 0.5 or 250m.")
+    memory: PositiveMemory | None = Field(default=None, description="Bytes, as 128Mi.")
+
+
 class Gpu(Spec):
     """Whole GPUs of a node."""
 
@@ -96,7 +112,7 @@ class Resources(Spec):
     requests: Amounts = Field(
         default=Amounts(), description="Kept free for it on its node; nothing if not given."
     )
-    limits: Amounts = Field(default=Amounts(), description="Not exceeded; no limit if not given.")
+    limits: Limits = Field(default=Limits(), description="Not exceeded; no limit if not given.")
     gpu: Gpu | None = Field(default=None, description="GPUs of its own.")
 
 
@@ -113,9 +129,11 @@ class Capabilities(Spec):
     """Changes to Podman's default set, of which KAT drops NET_RAW and NET_ADMIN."""
 
     add: tuple[Capability, ...] = Field(
-        default=(), description="As NET_BIND_SERVICE; only what the Namespace allows."
+        default=(),
+        max_length=MAX_LISTED,
+        description="As NET_BIND_SERVICE; only what the Namespace allows.",
     )
-    drop: tuple[Capability, ...] = Field(default=(), description="As ALL.")
+    drop: tuple[Capability, ...] = Field(default=(), max_length=MAX_LISTED, description="As ALL.")
 
 
 class SecurityContext(Spec):
@@ -131,7 +149,9 @@ class SecurityContext(Spec):
         default=Capabilities(), description="Changes to the default set."
     )
     devices: tuple[DevicePath, ...] = Field(
-        default=(), description="Of the node, as /dev/fuse; only what the Namespace allows."
+        default=(),
+        max_length=MAX_LISTED,
+        description="Of the node, as /dev/fuse; only what the Namespace allows.",
     )
 
 
@@ -149,7 +169,9 @@ class Container(Spec):
     env: tuple[EnvVar, ...] = Field(default=(), description="Variables.")
     ports: tuple[ContainerPort, ...] = Field(default=(), description="What it listens on.")
     resources: Resources = Field(default=Resources(), description="Needs and limits.")
-    volume_mounts: tuple[VolumeMount, ...] = Field(default=(), description="Places of volumes.")
+    volume_mounts: tuple[VolumeMount, ...] = Field(
+        default=(), max_length=MAX_LISTED, description="Places of volumes."
+    )
     security_context: SecurityContext = Field(
         default=SecurityContext(), description="What it may do."
     )
@@ -171,5 +193,14 @@ class Container(Spec):
         probes = [p.exec.command for p in (self.readiness, self.liveness) if p and p.exec]
         words = [*self.command, *self.args, *(word for command in probes for word in command)]
         env = [f"{one.name}={one.value}" for one in self.env]
-        check_total([*words, *env], MAX_CONTAINER, "command, args, env and exec checks")
+        check_total([*words, *env, *self._places()], MAX_CONTAINER, _TOGETHER)
         return self
+
+    def _places(self) -> Iterator[str]:
+        """Return paths and capabilities; of a mount's source at least what KAT writes itself."""
+        security = self.security_context
+        yield from (self.working_dir or "", *security.devices)
+        yield from (*security.capabilities.add, *security.capabilities.drop)
+        for mount in self.volume_mounts:
+            yield mount.mount_path + mount.sub_path
+            yield "/" * MAX_SOURCE

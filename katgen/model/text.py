@@ -33,6 +33,8 @@ MAX_FILE = 1024 * 1024
 """Bytes of one file of a Config or Secret."""
 PATH_MAX = 4095
 """Bytes of a path, path_resolution(7)."""
+MAX_SHORT = 255
+"""Bytes of volumeBasePath and of a host path; each of a container's mounts has one."""
 MAX_DEPTH = 32
 """Folders below each other in a subPath; each start looks at all of them."""
 
@@ -279,6 +281,8 @@ HealthCommand = Annotated[
     AfterValidator(_health_words),
 ]
 AbsolutePath = Annotated[str, _checked(_carried, _one_line, _absolute, _shorter(PATH_MAX))]
+ShortPath = Annotated[str, _checked(_carried, _one_line, _absolute, _shorter(MAX_SHORT))]
+"""The part of a mount's source that a container's size cannot count otherwise."""
 SubPath = Annotated[str, _checked(_carried, _one_line, _part, _shorter(PATH_MAX))]
 DockerfilePath = Annotated[str, _checked(_carried, _one_line, _file_path, _shorter(PATH_MAX))]
 WorkingDir = Annotated[str, _checked(_carried, _absolute, _shorter(PATH_MAX))]

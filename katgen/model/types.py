@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -10,25 +11,35 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from katgen import quantity
+from katgen.model.closed import CAPABILITIES, SIGNALS
 
 _SHOWN = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Text of one shape. `what` and `example` name it in errors and in the reference."""
+    """Text of one shape. `what` and `example` name it in errors and in the reference.
+
+    Of a closed list `known` has the words, so that an error can name the one that was meant.
+    """
 
     pattern: str
     what: str
     example: str
     longest: int = 1024
+    known: tuple[str, ...] = ()
 
     def check(self, text: str) -> str:
         """Return the text. Raises ValueError if it has another shape."""
         if len(text) <= self.longest and re.fullmatch(self.pattern, text):
             return text
         shown = text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
-        raise ValueError(f"{shown!r} is not {self.what}; write it as {self.example}")
+        raise ValueError(f"{shown!r} is not {self.what}; {self._hint(shown)}")
+
+    def _hint(self, text: str) -> str:
+        folded = text.upper().replace("-", "_").removeprefix("CAP_")
+        near = get_close_matches(folded, self.known, n=1)
+        return f"did you mean {near[0]!r}?" if near else f"write it as {self.example}"
 
     def __get_pydantic_core_schema__(
         self, source: type[str], handler: GetCoreSchemaHandler
@@ -82,6 +93,7 @@ class Quantity:
     read: Callable[[str], int]
     show: Callable[[int], str]
     example: str
+    least: int = 0
 
     def __get_pydantic_core_schema__(
         self, _source: type[int], _handler: GetCoreSchemaHandler
@@ -99,7 +111,7 @@ class Quantity:
         return {
             "anyOf": [
                 {"type": "string", "pattern": f"^({quantity.PATTERN})$"},
-                {"type": "number", "minimum": 0},
+                {"type": "number", "exclusiveMinimum" if self.least else "minimum": 0},
             ],
             "examples": [self.example],
         }
@@ -107,7 +119,10 @@ class Quantity:
     def _take(self, value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             raise ValueError(f"expected a quantity; write it as {self.example}")  # noqa: TRY004 -- pydantic collects ValueError
-        return self.read(str(value))
+        read = self.read(str(value))
+        if read < self.least:
+            raise ValueError(f"0 limits nothing; leave it out, or write it as {self.example}")
+        return read
 
 
 BOTH: Final = BothSpellings()
@@ -116,6 +131,11 @@ Cpu = Annotated[int, Quantity(quantity.cpu_milli, quantity.cpu_text, "250m")]
 """Thousandths of a CPU in code."""
 Memory = Annotated[int, Quantity(quantity.memory_bytes, quantity.memory_text, "128Mi")]
 """Bytes in code."""
+PositiveCpu = Annotated[int, Quantity(quantity.cpu_milli, quantity.cpu_text, "250m", least=1)]
+PositiveMemory = Annotated[
+    int, Quantity(quantity.memory_bytes, quantity.memory_text, "128Mi", least=1)
+]
+"""Of limits: systemd and Linux take 0 for no limit, or not at all."""
 WholeQuantity = Annotated[int, Quantity(quantity.memory_bytes, str, "1")]
 """A count in code; Kubernetes writes `nvidia.com/gpu: "1"`."""
 
@@ -136,12 +156,20 @@ Operator = Annotated[Literal["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"
 
 _GIT_REF = r"[A-Za-z0-9][A-Za-z0-9._/-]*"
 _HOST_LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+_REGISTRY_HOST = r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?"
+_IMAGE_PART = r"[a-z0-9]+(([._]|__|-+)[a-z0-9]+)*"
 _URL_PART = r"[A-Za-z0-9._~!$&'()*+,;=:@%-]+"
 
 ImageRef = Annotated[
     str,
-    Shape(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*", "an image reference", "docker.io/library/nginx:1.27"),
+    Shape(
+        rf"(({_REGISTRY_HOST}(\.{_REGISTRY_HOST})*|\[[0-9A-Fa-f:]+\])(:[0-9]+)?/)?"
+        rf"{_IMAGE_PART}(/{_IMAGE_PART})*(:[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}})?(@sha256:[0-9a-f]{{64}})?",
+        "an image reference",
+        "docker.io/library/nginx:1.27",
+    ),
 ]
+"""The grammar of github.com/distribution/reference, with digests of SHA-256 only."""
 GitBranch = Annotated[str, Shape(_GIT_REF, "a branch's name", "main", 255)]
 GitTag = Annotated[str, Shape(_GIT_REF, "a tag's name", "v1.2.0", 255)]
 GitCommit = Annotated[
@@ -149,9 +177,24 @@ GitCommit = Annotated[
 ]
 OctalMode = Annotated[str, Shape(r"0?[0-7]{3}", "a file's mode", '"0400", in quotes', 4)]
 Capability = Annotated[
-    str, Shape(r"(CAP_)?[A-Z][A-Z0-9_]{1,40}", "a capability", "NET_BIND_SERVICE", 64)
+    str,
+    Shape(
+        f"ALL|(CAP_)?({'|'.join(CAPABILITIES)})",
+        "a capability",
+        "NET_BIND_SERVICE",
+        known=("ALL", *CAPABILITIES),
+    ),
 ]
-Signal = Annotated[str, Shape(r"SIG[A-Z0-9+-]{2,12}", "a signal", "SIGTERM", 16)]
+Signal = Annotated[
+    str,
+    Shape(
+        rf"{'|'.join(SIGNALS)}|SIGRTMIN(\+([1-9]|1[0-5]))?|SIGRTMAX(-([1-9]|1[0-4]))?",
+        "a signal",
+        "SIGTERM",
+        known=(*SIGNALS, "SIGRTMIN+15", "SIGRTMAX-14"),
+    ),
+]
+"""Real-time signals as far as Podman names them."""
 HttpPath = Annotated[str, Shape(r"/[\x21-\x7e]*", "a path in ASCII", "/healthz", 2048)]
 UrlPath = Annotated[
     str, Shape(rf"/({_URL_PART}(/{_URL_PART})*/?)?", "a path of a URL, without '//'", "/api/", 2048)

@@ -5,8 +5,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from katgen.model.spec import OneOf, Spec, later
-from katgen.model.text import AbsolutePath, DnsLabel, Text
-from katgen.model.types import BOTH, Flag, Memory, OctalMode, UserId
+from katgen.model.text import AbsolutePath, DnsLabel, ShortPath, Text
+from katgen.model.types import BOTH, Flag, OctalMode, PositiveMemory, UserId
 
 
 class SimpleClusterStorage(Spec):
@@ -20,7 +20,7 @@ class SimpleClusterStorage(Spec):
 class HostMount(Spec):
     """A path of the node; only what the Namespace allows."""
 
-    host_path: AbsolutePath = Field(description="On the node.")
+    host_path: ShortPath = Field(description="On the node.")
     ensure_type: Annotated[
         Literal["Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"], BOTH
     ] = Field(
@@ -46,7 +46,7 @@ class SecretVolume(Spec):
 class Tmpfs(Spec):
     """Memory; gone with the container."""
 
-    size: Memory | None = Field(
+    size: PositiveMemory | None = Field(
         default=None, description="Most bytes, as 64Mi; if not given, half of the machine's."
     )
 

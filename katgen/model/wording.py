@@ -28,6 +28,7 @@ _NAMED: Final[tuple[tuple[Any, str, str], ...]] = (
     (text.MountPath, "absolute path", "^/"),
     (text.WorkingDir, "absolute path", "^/"),
     (text.DevicePath, "absolute path", "^/"),
+    (text.ShortPath, "absolute path", "^/"),
     (text.SubPath, "relative path", ""),
     (text.DockerfilePath, "relative path", ""),
     (text.ContextPath, "relative path", ""),

@@ -41,9 +41,10 @@ PartOf=kat.target
 After=network.target
 """
     quota = spec.spec.quota
+    # systemd knows no quota of 0; the planner places nothing there.
     limits = [
-        *([f"CPUQuota={percent(quota.cpu)}\n"] if quota.cpu is not None else []),
-        *([f"MemoryMax={quota.memory}\n"] if quota.memory is not None else []),
+        *([f"CPUQuota={percent(quota.cpu)}\n"] if quota.cpu else []),
+        *([f"MemoryMax={quota.memory}\n"] if quota.memory else []),
     ]
     slice_ = f"""
 [Unit]

@@ -23,6 +23,8 @@ _KEYS_SHOWN: Final = 12
 _KEY_ERROR: Final = "[key]"
 _ENVELOPE: Final = (("apiVersion",), ("kind",))
 """Looked at before the model is."""
+_HUGE: Final = re.compile(r"[-+]?[0-9_]{1000,}")
+"""More digits than Python makes a number of (4,300) stay text."""
 _EXPECTED: Final = {
     "string_type": "text",
     "int_type": "a whole number",
@@ -124,6 +126,8 @@ def _wrong(document: Document, error: ErrorDetails, loc: Sequence[Step]) -> Prob
 
 def _told(error: ErrorDetails, got: str) -> tuple[str, str]:
     kind, context = error["type"], error.get("ctx", {})
+    if kind == "int_type" and _HUGE.fullmatch(str(error["input"])):
+        return f"{got} is too large".replace("the text", "the number"), "write a smaller one"
     if kind in _EXPECTED:
         hint = "put it in quotes" if kind == "string_type" and _is_scalar(error["input"]) else ""
         return f"expected {_EXPECTED[kind]}, got {got}", hint
@@ -167,6 +171,10 @@ def _too_short(context: _Context, _got: str, _input: object) -> tuple[str, str]:
     return "is empty", f"give at least {context['min_length']}"
 
 
+def _too_many(context: _Context, _got: str, _input: object) -> tuple[str, str]:
+    return "has too many items", f"the most is {context['max_length']}"
+
+
 def _too_long(context: _Context, _got: str, value: object) -> tuple[str, str]:
     length = len(value) if isinstance(value, str) else 0
     return f"has {length} characters", f"the most is {context['max_length']}"
@@ -179,5 +187,6 @@ _TOLD: Final[Mapping[str, Callable[[_Context, str, object], tuple[str, str]]]] =
     "greater_than_equal": _too_small,
     "less_than_equal": _too_large,
     "too_short": _too_short,
+    "too_long": _too_many,
     "string_too_long": _too_long,
 }

@@ -42,6 +42,13 @@ def test_a_quota_is_the_slice_s() -> None:
     )
 
 
+def test_a_quota_of_nothing_is_the_planner_s() -> None:
+    files = namespace("shop", quota={"cpu": 0, "memory": 0, "instances": 0})
+    assert files["/etc/systemd/system/kat-shop.slice"] == (
+        "[Unit]\nDescription=Namespace shop of KAT\n\n[Slice]\n"
+    )
+
+
 def test_a_boot_starts_what_kat_runs() -> None:
     files = {one.path: one.content.decode() for one in grouping.cluster()}
     assert set(files) == {
