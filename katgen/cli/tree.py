@@ -192,6 +192,7 @@ def _digest_once(path: str, digests: dict[tuple[int, int], str]) -> str:
 
 def _files(real: Path) -> Iterator[str]:
     for folder, inner, names in os.walk(real, onerror=_raise):
+        inner.sort()
         links = [name for name in inner if Path(folder, name).is_symlink()]
         yield from (f"{folder}/{name}" for name in sorted((*names, *links)))
 
