@@ -118,6 +118,17 @@ PLACES = {
         is_path,
     ),
 }
+PLACES["a part of a volume"] = Place(
+    taken_by(text.SubPath),
+    lambda value, v: [
+        ("Container", unitfile.bind_mount(f"/v/{value}", "/t", read_only=False, variables=v)),
+        ("Unit", unitfile.requires_mounts_for(f"/v/{value}")),
+    ],
+    lambda unit: mounted(unit).removeprefix("/v/"),
+    lambda value: (
+        is_path(f"/{value}") and not value.startswith("/") and value.count("/") < text.MAX_DEPTH
+    ),
+)
 PATHS = {"a mounted path", "a mount's path inside", "a working directory", "a device"}
 
 
