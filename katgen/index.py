@@ -28,11 +28,12 @@ from katgen.schedule.match import NO_EXECUTE
 from katgen.schedule.needs import needs_of
 from katgen.schedule.nodes import NodeTable, Slots
 from katgen.schedule.pool import Pools
+from katgen.schedule.waiting import Waiting
 
 
 @dataclass(slots=True)
 class Index:
-    """See the module. `pending` are workloads with instances that have no place."""
+    """See the module. `waiting` are workloads with instances that have no place."""
 
     plan: Plan | None
     table: NodeTable
@@ -47,7 +48,7 @@ class Index:
     resting: dict[str, Resting]
     evicting: frozenset[NodeName]
     """Nodes with a taint that may drive running instances away."""
-    pending: set[WorkloadKey] = field(default_factory=set)
+    waiting: Waiting
     revisions: dict[WorkloadKey, tuple[WorkloadObjects, Mapping[str, object], str]] = field(
         default_factory=dict
     )
@@ -90,7 +91,7 @@ def index_of(parent: Plan, specs: Specs, inventory: Inventory) -> Index:
         evicting=frozenset(
             n.name for n in table.nodes if any(t.effect == NO_EXECUTE for t in n.taints)
         ),
-        pending={key for key, w in parent.workloads.items() if w.unplaced},
+        waiting=_waiting(parent, table, catalog),
     )
 
 
@@ -170,6 +171,14 @@ def _claim_resting(
         node = None if "/" in resource else by_subnet.get(address_number(resource) >> bits)
         if node is not None:
             node.claim(resource)
+
+
+def _waiting(plan: Plan, table: NodeTable, catalog: Catalog) -> Waiting:
+    waiting = Waiting()
+    for key, planned in plan.workloads.items():
+        if planned.unplaced:
+            waiting.put(catalog.needs[key], table.waiting_at(planned))
+    return waiting
 
 
 def _account(plan: Plan, table: NodeTable, catalog: Catalog, quotas: Quotas) -> None:

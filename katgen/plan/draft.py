@@ -11,7 +11,6 @@ from katgen.index import Index
 from katgen.model.specs import Specs, WorkloadObjects
 from katgen.names import NodeName, Ordinal, WorkloadKey
 from katgen.plan.ledger import Ledger
-from katgen.plan.waiting import Freed
 from katgen.planned import Inventory, Placement, Plan, Unplaced, WorkloadPlan
 from katgen.revision import referenced_by, revision
 from katgen.schedule.match import evicting
@@ -26,6 +25,7 @@ from katgen.schedule.reconcile import (
     wanted,
 )
 from katgen.schedule.turn import Board, Turn
+from katgen.schedule.waiting import Freed
 
 FORMAT: Final = 1
 
@@ -73,10 +73,12 @@ class Draft:
         self._specs = specs
         self._inventory = inventory
         self._ledger = Ledger(index, parent)
-        self._freed = Freed(index)
+        self._freed = Freed(index.table, index.pools)
         self._tasks: list[Task] = []
-        self._waiting: dict[WorkloadKey, Task | None] = {}
-        """Had no place before, did not change, and may be taken up again."""
+        self._in_hand: set[WorkloadKey] = set()
+        """Whose turn it is in this draft."""
+        self._idle: dict[WorkloadKey, Task] = {}
+        """Tasks of workloads that did not change and wait for a place: done if something helps."""
         self._workloads: dict[WorkloadKey, WorkloadPlan | None] = {}
         """What differs from the parent; None for a deleted workload."""
         self._placed: dict[WorkloadKey, tuple[Placement, ...]] = {}
@@ -91,28 +93,31 @@ class Draft:
 
         Raises RefusedError if a virtual address or a range of uids is not to be had.
         """
-        pending = self.index.pending.difference(keys)
-        for key in sorted({*keys, *pending} if self._is_afresh else keys):
+        waiting = self.index.waiting.keys()
+        for key in sorted({*keys, *waiting} if self._is_afresh else keys):
             task = self._task(key)
             if task is None:
                 continue
             if _is_idle(task) and not self._is_afresh:
-                self._waiting[key] = task
+                self._idle[key] = task
             else:
-                self._tasks.append(task)
+                self._take_on(task)
         if self._ledger.problems:
             raise RefusedError(self._ledger.problems)
-        if not self._is_afresh:
-            self._waiting |= dict.fromkeys(pending)
-            self._wake()
+        self._wake()
 
     def _wake(self) -> None:
         """Take up again what waits, if what was freed may help it."""
-        nodes = self._freed.nodes()
-        for key in sorted(self._waiting):
-            if self._freed.may_help(key, self._parent.workloads[key], nodes):
-                task = self._waiting.pop(key) or self._task(key)
-                self._tasks += [task] if task else []
+        index = self.index
+        helped = index.waiting.helped_by(self._freed, index.catalog, index.quotas)
+        for key in sorted(helped - self._in_hand):
+            task = self._idle.get(key) or self._task(key)
+            if task is not None:
+                self._take_on(task)
+
+    def _take_on(self, task: Task) -> None:
+        self._in_hand.add(task.key)
+        self._tasks.append(task)
 
     def _task(self, key: WorkloadKey) -> Task | None:
         """Return what is to be done for a workload, None if nothing is; what leaves is released."""
@@ -186,7 +191,7 @@ class Draft:
         self._ledger.retire(key, old, has_data=bool(needs.storage))
         self.index.catalog.remove(key)
         self.index.revisions.pop(key, None)
-        self.index.pending.discard(key)
+        self.index.waiting.discard(key)
         self._workloads[key] = None
 
     def _release(self, key: WorkloadKey, needs: Needs, placements: Iterable[Placement]) -> None:
@@ -245,9 +250,9 @@ class Draft:
 
     def _settle(self, task: Task, planned: WorkloadPlan) -> None:
         if planned.unplaced:
-            self.index.pending.add(task.key)
+            self.index.waiting.put(task.needs, self.index.table.waiting_at(planned))
         else:
-            self.index.pending.discard(task.key)
+            self.index.waiting.discard(task.key)
         if planned != task.old:
             self._workloads[task.key] = planned
 

@@ -11,7 +11,7 @@ from heapq import heappop, heapreplace
 from typing import Final
 
 from katgen.names import NodeName, WorkloadKey
-from katgen.planned import Node
+from katgen.planned import Node, WorkloadPlan
 from katgen.schedule.needs import GPU_RESOURCES, Needs
 
 UNLIMITED: Final = 1 << 62
@@ -116,6 +116,12 @@ class NodeTable:
                 if value is not None:
                     known.setdefault(value, []).append(i)
         return known.get(domain, ())
+
+    def waiting_at(self, planned: WorkloadPlan) -> frozenset[int]:
+        """Return the nodes of instances that have a successor without a place."""
+        ordinals = {u.ordinal for u in planned.unplaced}
+        nodes = (p.node for p in planned.placements if p.ordinal in ordinals)
+        return frozenset(self.index[node] for node in nodes if node in self.index)
 
     def account(self, i: int, needs: Needs, gpus: tuple[int, ...] = ()) -> None:
         """Count one more instance on node `i`, whose rank is wrong until `rank_all`."""

@@ -126,7 +126,7 @@ def resources(state: PlanState) -> Any:  # noqa: ANN401 -- whatever can be compa
         {where: holders for where, holders in table.ports.items() if holders},
         {where: devices for where, devices in table.gpus.items() if devices},
         [a.taken for a in index.addresses],
-        (index.virtuals.used, index.uids.used, index.pending),
+        (index.virtuals.used, index.uids.used, set(index.waiting.keys())),
         dict(index.catalog.needs),
     )
 
