@@ -55,10 +55,9 @@ def node(view: NodeView) -> tuple[Artifact, ...]:
 
 def _host_ports(instances: Iterable[PlacedInstance]) -> Iterator[str]:
     for instance in instances:
-        for port in instance.of.objects.workload.spec.container.ports:
-            if port.host_port is not None:
-                at = f"{address(instance.placement.address)} . {port.container_port}"
-                yield f"{port.protocol.lower()} . {port.host_port} : {at}"
+        for port in instance.of.host_ports:
+            at = f"{address(instance.placement.address)} . {port.container_port}"
+            yield f"{port.protocol.lower()} . {port.host_port} : {at}"
 
 
 def cluster(view: ClusterView) -> tuple[Artifact, ...]:

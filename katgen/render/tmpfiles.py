@@ -74,6 +74,8 @@ def volume_path(base: str, instance: PlacedInstance, volume: Volume) -> str:
 
 def _needed(instances: Iterable[PlacedInstance], base: str) -> Iterator[_Made]:
     for instance in instances:
+        if not instance.of.makes_paths:
+            continue
         spec = instance.of.objects.workload.spec
         uid = instance.of.plan.uid_base + (spec.container.security_context.user or 0)
         for volume in spec.volumes:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from katgen.model.cluster import ClusterSpec
+from katgen.model.container import ContainerPort
 from katgen.model.specs import WorkloadObjects
 from katgen.names import NodeName, WorkloadKey
 from katgen.planned import Node, Placement, WorkloadPlan
@@ -34,6 +35,8 @@ class PlannedWorkload:
     `config_folders` says where on a node each Config is that it mounts, `secret_keys` which keys
     each Secret has that it mounts; both by the object's name. `host_roots` says below which of the
     namespace's allowedHostPaths each host path is, by the volume's name; without one, below `/`.
+
+    `host_ports` and `makes_paths` are worked out here, once, since every instance is asked.
     """
 
     key: WorkloadKey
@@ -43,6 +46,16 @@ class PlannedWorkload:
     config_folders: Mapping[str, str] = field(default_factory=dict)
     secret_keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     host_roots: Mapping[str, str] = field(default_factory=dict)
+    host_ports: tuple[ContainerPort, ...] = field(init=False)
+    makes_paths: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Work out what is read for every instance."""
+        spec = self.objects.workload.spec
+        ports = tuple(port for port in spec.container.ports if port.host_port is not None)
+        paths = any(v.simple_cluster_storage or v.host_mount for v in spec.volumes)
+        object.__setattr__(self, "host_ports", ports)
+        object.__setattr__(self, "makes_paths", paths)
 
 
 class PlacedInstance(msgspec.Struct, frozen=True, gc=False):
