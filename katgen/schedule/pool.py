@@ -99,6 +99,7 @@ class Pools:
         self._sizes = _sizes(table)
         self._tainted = [i for i, n in enumerate(table.nodes) if n.taints]
         self._divisions: dict[tuple[Requirement, tuple[str, ...]], Division] = {}
+        self._open_to: dict[tuple[Requirement, str], Mapping[str, int]] = {}
         self._turned_away: dict[Requirement, Sequence[tuple[str, int, int]]] = {}
         self._pools: dict[tuple[Requirement, tuple[str, ...]], Pool] = {}
 
@@ -112,6 +113,16 @@ class Pools:
         if known is None:
             known = self._divide(requirement, topologies)
             self._divisions[requirement, topologies] = known
+        return known
+
+    def open_to(self, requirement: Requirement, topology: str) -> Mapping[str, int]:
+        """Return the domains of a topology that have admitted nodes, each with 0 instances."""
+        known = self._open_to.get((requirement, topology))
+        if known is None:
+            domains, groups = self._table.domains(topology), self.division(requirement).groups
+            values = (domains[i] for group in groups for i in group.nodes)
+            known = {domain: 0 for domain in values if domain is not None}
+            self._open_to[requirement, topology] = known
         return known
 
     def turned_away(self, requirement: Requirement) -> Sequence[tuple[str, int, int]]:

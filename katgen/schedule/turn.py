@@ -9,7 +9,7 @@ from typing import Final
 from katgen.names import WorkloadKey
 from katgen.schedule.catalog import Catalog, Quotas
 from katgen.schedule.needs import Company, Needs
-from katgen.schedule.nodes import INDEX_MASK, OUTSIDE, NodeTable, refresh_top
+from katgen.schedule.nodes import INDEX_MASK, NODE_TOPOLOGY, OUTSIDE, NodeTable, refresh_top
 from katgen.schedule.pool import Pools, drop_top
 from katgen.schedule.topology import Apart, Lean, Near, Rule, Spread, count_domains, is_company
 from katgen.schedule.vain import shape_of
@@ -66,8 +66,7 @@ def _counted(
 
 def _spread(board: Board, needs: Needs, topology: str, skew: int) -> Spread:
     domains = board.table.domains(topology)
-    division = board.pools.division(needs.requirement)
-    counts = Counter({d: 0 for g in division.groups for i in g.nodes if (d := domains[i])})
+    counts = Counter(board.pools.open_to(needs.requirement, topology))
     for domain, n in count_domains(domains, board.where(needs.key)).items():
         if domain in counts:
             counts[domain] += n
@@ -78,9 +77,10 @@ class Turn:
     """Finds and takes nodes for one workload. `finish` must be called at the end."""
 
     __slots__ = (
-        "_apart", "_aside", "_group_leans", "_group_rules", "_node_leans", "_node_rules",
-        "_own_heaps", "_particular", "_spreads_itself", "board", "examined", "is_plain", "leans",
-        "needs", "own", "pool", "rules", "table", "topologies",
+        "_apart", "_aside", "_best_of", "_fleeting_rules", "_group_leans", "_group_rules",
+        "_lasting_rules", "_near_rules", "_node_leans", "_own_heaps", "_particular",
+        "_spreads_itself", "board", "examined", "is_plain", "leans", "needs", "own", "pool",
+        "rules", "table", "topologies",
     )  # fmt: skip
 
     def __init__(self, board: Board, needs: Needs) -> None:
@@ -97,7 +97,12 @@ class Turn:
         self.pool = board.pools.pool(needs.requirement, self.topologies)
         coarse = self.topologies
         self._group_rules = [r for r in self.rules if r.topology in coarse]
-        self._node_rules = [r for r in self.rules if r.topology not in coarse]
+        fine = [r for r in self.rules if r.topology not in coarse]
+        self._near_rules = [r for r in fine if isinstance(r, Near)]
+        self._lasting_rules = [r for r in fine if _is_lasting(r)]
+        """Rules of single nodes that bar a node until something leaves that very node."""
+        self._fleeting_rules = [r for r in fine if not _is_lasting(r)]
+        """Rules of single nodes that may bar a node now and admit it later in the turn."""
         self._group_leans = [lean for lean in self.leans if lean.topology in coarse]
         self._node_leans = [lean for lean in self.leans if lean.topology not in coarse]
         self._spreads_itself = not board.bin_pack
@@ -112,6 +117,7 @@ class Turn:
         """Nodes that are ranked one by one and not by a heap: some preference is theirs alone."""
         self._aside: list[int] = []
         self._own_heaps: dict[int, list[int]] = {}
+        self._best_of: dict[int, int] = {}
         self.examined = 0
 
     def _coarse_topologies(self) -> tuple[str, ...]:
@@ -165,6 +171,7 @@ class Turn:
         self._requeue_own(i)
 
     def _note(self, i: int, by: int) -> None:
+        self._best_of.pop(self.pool.division.member[i], None)
         for rule in self.rules:
             rule.note(i, by)
         for lean in self.leans:
@@ -229,6 +236,9 @@ class Turn:
         return found
 
     def _best(self) -> int:
+        confines = self._confines()
+        if confines is not None:
+            return self._best_among(confines, OUTSIDE, (0, 0, 0))
         self.pool.catch_up(self.table)
         groups = self.pool.division.groups
         if len(groups) == 1 and not self.rules and not self.leans:
@@ -246,7 +256,15 @@ class Turn:
             i = self._best_in(number)
             if i != OUTSIDE and (best == OUTSIDE or self._rank(i, worth) < best_rank):
                 best, best_rank = i, self._rank(i, worth)
-        return self._best_apart(best, best_rank)
+        return self._best_among(self._apart, best, best_rank)
+
+    def _confines(self) -> set[int] | None:
+        """Return the nodes next to what the workload must be near, None if it may go anywhere."""
+        for rule in self._near_rules:
+            domains = [domain for domain, count in rule.counts.items() if count > 0]
+            if domains or not rule.counts_itself:
+                return {i for d in domains for i in self.table.nodes_in(rule.topology, d)}
+        return None
 
     def rank(self, i: int) -> Rank:
         """Return how good node `i` is: the least is best."""
@@ -257,8 +275,9 @@ class Turn:
         own = self.own.get(i, 0) if self._spreads_itself else 0
         return -worth, own, self.table.key[i]
 
-    def _best_apart(self, best: int, best_rank: Rank) -> int:
-        for i in self._apart:
+    def _best_among(self, nodes: Iterable[int], best: int, best_rank: Rank) -> int:
+        """Return the best of some nodes and of `best`, one by one."""
+        for i in nodes:
             if not self.admits(i) or not self.table.open[i]:
                 continue
             self.examined += 1
@@ -268,6 +287,15 @@ class Turn:
         return best
 
     def _best_in(self, group: int) -> int:
+        """Return the best node of a group; it is that until something comes or leaves there."""
+        known = self._best_of.get(group)
+        if known is None:
+            known = self._look_in(group)
+            if not (self._fleeting_rules or self._node_leans):
+                self._best_of[group] = known
+        return known
+
+    def _look_in(self, group: int) -> int:
         found = self._best_new(self.pool.heaps[group])
         if found == OUTSIDE and self._spreads_itself and not self._node_leans:
             found = self._best_own(group)
@@ -288,8 +316,9 @@ class Turn:
                 and memory_free[i] >= needs.memory
                 and slots_free[i] > 0
                 and not (self._particular and self._conflicts(i))
+                and not _breaks(self._lasting_rules, i)
             )
-            if fits and not self._breaks_node_rule(i):
+            if fits and not _breaks(self._fleeting_rules, i):
                 found = i
                 break
             drop_top(heap)
@@ -297,9 +326,6 @@ class Turn:
         for i in held:
             heappush(heap, table.key[i])
         return found
-
-    def _breaks_node_rule(self, i: int) -> bool:
-        return bool(self._node_rules) and any(rule.blocks(i) for rule in self._node_rules)
 
     def _best_own(self, group: int) -> int:
         """Return the best node of those with the fewest instances of this workload."""
@@ -335,3 +361,11 @@ class Turn:
             if count
             for i in self.table.nodes_in(lean.topology, domain)
         }
+
+
+def _breaks(rules: list[Rule], i: int) -> bool:
+    return bool(rules) and any(rule.blocks(i) for rule in rules)
+
+
+def _is_lasting(rule: Rule) -> bool:
+    return isinstance(rule, Apart) and (rule.topology == NODE_TOPOLOGY or not rule.counts_itself)

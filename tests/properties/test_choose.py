@@ -1,5 +1,8 @@
 """The lazy heaps against the plain definition: the best of all nodes that may take the instance."""
 
+from typing import Any
+
+import pytest
 from hypothesis import HealthCheck, given, settings
 
 from katgen.model.specs import Specs
@@ -7,8 +10,10 @@ from katgen.names import WorkloadKey
 from katgen.plan import PlanState, start
 from katgen.planned import Inventory
 from katgen.schedule.needs import needs_of
+from katgen.schedule.pool import COARSE
 from katgen.schedule.turn import Board, Turn
 from tests.properties.worlds import nodes, worlds
+from tests.unit.schedule.world import inventory, node, requests, specs, workload
 
 quick = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
@@ -85,3 +90,48 @@ def taken_one_by_one(turn: Turn, count: int) -> list[int]:
         turn.take(i, (), new_address=True)
         found.append(i)
     return found
+
+
+RACKS = [
+    {"spread": [{"topologyKey": "rack", "maxSkew": 1}]},
+    {
+        "affinity": {
+            "workload": {"required": [{"matchLabels": {"app": "x"}, "topologyKey": "rack"}]}
+        }
+    },
+    {
+        "affinity": {
+            "workload": {"preferred": [{"matchLabels": {"app": "x"}, "topologyKey": "rack"}]}
+        }
+    },
+    {
+        "affinity": {
+            "antiWorkload": {"required": [{"matchLabels": {"app": "x"}, "topologyKey": "rack"}]}
+        }
+    },
+    {
+        "affinity": {
+            "antiWorkload": {"preferred": [{"matchLabels": {"app": "x"}, "topologyKey": "rack"}]}
+        }
+    },
+]
+
+
+@pytest.mark.parametrize("app", ["x", "y"])
+@pytest.mark.parametrize("rule", RACKS)
+def test_a_topology_of_many_domains_is_no_exception(rule: dict[str, Any], app: str) -> None:
+    """More racks than divide nodes into groups, two nodes in each, one rack half as large."""
+    racks = [node(f"n{n}", {"rack": f"r{n // 2}"}, cpu="4") for n in range(2 * (COARSE + 6) - 1)]
+    others = workload("others", 5, labels={"app": "x"}, container=requests("1"))
+    written = specs(others, workload("web", 0, labels={"app": app}, **rule))
+    state = start(written, inventory(*racks)).state
+    key = WorkloadKey("shop/web")
+    turn = Turn(board_of(state), needs_of(key, written.workloads[key]))
+    for _ in range(5):
+        expected = best_of_all(turn)
+        assert turn.choose() == expected
+        if expected != NONE:
+            turn.take(expected, (), new_address=True)
+    for i in list(turn.own):
+        turn.leave(i, turn.needs, ())
+        assert turn.choose() == best_of_all(turn)
