@@ -62,7 +62,7 @@ def carried(count: int) -> list[str]:
 
 TEXTS = carried(VALUES)
 FILES = {f"f{n}": text for n, text in enumerate(TEXTS)}
-FOLDER = "/work/a b\n\"c' $HOME %n \\ \u2028;\\"
+FOLDER = "/srv/a b\n\"c' $HOME %n \\ \u2028;\\"
 MOUNTED = "/etc/a b:c,\"d' $HOME %n \\ \u2028"
 LINE = " 50% $HOME %n \"q\" 'x' ; # {{ }} \u2028 ü \\ \\"
 
