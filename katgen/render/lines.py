@@ -21,6 +21,11 @@ class Slots:
     bridge_port: str
     gateway: str
 
+    @property
+    def mark(self) -> str:
+        """What every slot begins with, and no text of the workload holds."""
+        return self.stem[:-1]
+
     def words(self) -> tuple[str, ...]:
         """Return them all, in the order of the fields."""
         return (

@@ -180,9 +180,9 @@ def _split(lines: Iterable[Line], slots: Slots) -> tuple[list[Line], list[Line]]
     """Return the lines that all instances share, and those that hold a slot."""
     common: list[Line] = []
     own: list[Line] = []
+    mark = slots.mark
     for name, line in lines:
-        has_slot = any(word in line for word in slots.words())
-        (own if has_slot else common).append((name, check_line(line)))
+        (own if mark in line else common).append((name, check_line(line)))
     return common, own
 
 
