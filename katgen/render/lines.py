@@ -23,7 +23,7 @@ class Slots:
 
     @property
     def mark(self) -> str:
-        """What every slot begins with, and no text of the workload holds."""
+        """What every slot begins with; no text of the workload holds it, KAT's own words may."""
         return self.stem[:-1]
 
     def words(self) -> tuple[str, ...]:

@@ -180,9 +180,10 @@ def _split(lines: Iterable[Line], slots: Slots) -> tuple[list[Line], list[Line]]
     """Return the lines that all instances share, and those that hold a slot."""
     common: list[Line] = []
     own: list[Line] = []
-    mark = slots.mark
+    mark, words = slots.mark, slots.words()
     for name, line in lines:
-        (own if mark in line else common).append((name, check_line(line)))
+        has_slot = mark in line and any(word in line for word in words)
+        (own if has_slot else common).append((name, check_line(line)))
     return common, own
 
 
