@@ -3,7 +3,7 @@
 Everything else is taken over as it is, digests and all, so that a change costs what it changes.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 
 from katgen.bundle import FORMAT, Root, SharedSet
@@ -66,26 +66,16 @@ def rerender(before: Rendered, plan: Plan) -> Rendered:
 
 def _changed_workloads(before: Plan, after: Plan) -> tuple[WorkloadKey, ...]:
     """Return the workloads that were decided on again, or whose objects are others, sorted."""
-    return tuple(
-        sorted(
-            key
-            for key in before.workloads.keys() | after.workloads.keys()
-            if before.workloads.get(key) is not after.workloads.get(key)
-            or before.specs.workloads.get(key) is not after.specs.workloads.get(key)
-        )
-    )
+    decided = _differing(before.workloads, after.workloads)
+    return tuple(sorted(decided | _differing(before.specs.workloads, after.specs.workloads)))
 
 
-def _only_workloads_differ(before: Plan, after: Plan) -> bool:
-    same_specs = before.specs.cluster is after.specs.cluster or (
-        before.specs.cluster == after.specs.cluster
-    )
-    return (
-        same_specs
-        and before.specs.namespaces == after.specs.namespaces
-        and before.inventory.nodes is after.inventory.nodes
-        and before.subnets == after.subnets
-    )
+def _differing(
+    before: Mapping[WorkloadKey, object], after: Mapping[WorkloadKey, object]
+) -> set[WorkloadKey]:
+    """Return the keys of what is not the same object in both."""
+    known = before.get
+    return {k for k, one in after.items() if known(k) is not one} | (before.keys() - after.keys())
 
 
 def _replace(
@@ -182,10 +172,12 @@ def _changed_root(
     manifests = {**old.manifests, **{n: manifest_digest(nodes[n].manifest) for n in dirty}}
     digests = {name: one.digest for name, one in sets.items()}
     first_set = len(manifests)
-    node_at = {n: i for i, n in enumerate(sorted(manifests))}
-    set_at = {n: first_set + i for i, n in enumerate(sorted(digests))}
-    leaves = {node_at[n]: leaf("node", n, manifests[n]) for n in dirty}
+    # Manifests are kept in the order of their leaves, and so looked up by halving.
+    names, sets_in_order = list(manifests), sorted(digests)
+    leaves = {bisect_left(names, n): leaf("node", n, manifests[n]) for n in dirty}
     changed = (n for n, digest in digests.items() if digest != old.shared_sets[n])
-    leaves |= {set_at[n]: leaf("set", n, digests[n]) for n in changed}
+    leaves |= {
+        first_set + bisect_left(sets_in_order, n): leaf("set", n, digests[n]) for n in changed
+    }
     tree = before.tree.replaced(leaves)
     return Root(FORMAT, tree.root.hex(), manifests, digests), tree

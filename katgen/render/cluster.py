@@ -249,8 +249,8 @@ def _leaves(manifests: Mapping[NodeName, str], sets: Mapping[str, str]) -> list[
 def root_over(
     nodes: Mapping[NodeName, own.NodeFiles], sets: Mapping[str, SharedSet]
 ) -> tuple[Root, MerkleTree]:
-    """Return the root over manifests and sets, and its tree."""
-    manifests = {name: manifest_digest(files.manifest) for name, files in nodes.items()}
+    """Return the root over manifests and sets, and its tree; manifests in the order of names."""
+    manifests = {name: manifest_digest(nodes[name].manifest) for name in sorted(nodes)}
     digests = {name: one.digest for name, one in sets.items()}
     tree = merkle_tree(_leaves(manifests, digests))
     return Root(FORMAT, tree.root.hex(), manifests, digests), tree
