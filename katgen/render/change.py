@@ -78,6 +78,18 @@ def _differing(
     return {k for k, one in after.items() if known(k) is not one} | (before.keys() - after.keys())
 
 
+def _only_workloads_differ(before: Plan, after: Plan) -> bool:
+    same_specs = before.specs.cluster is after.specs.cluster or (
+        before.specs.cluster == after.specs.cluster
+    )
+    return (
+        same_specs
+        and before.specs.namespaces == after.specs.namespaces
+        and before.inventory.nodes is after.inventory.nodes
+        and (before.subnets is after.subnets or before.subnets == after.subnets)
+    )
+
+
 def _replace(
     plan: Plan,
     cluster: ClusterView,
