@@ -320,7 +320,7 @@ class Draft:
         plan = Plan(
             FORMAT, parent.generation + 1, parent.generation, self._specs, self._inventory,
             self.index.subnets, _merged(parent.workloads, self._workloads),
-            dict(sorted(ledger.resting.items())), dict(sorted(ledger.retired.items())),
+            ledger.resting, ledger.retired,
         )  # fmt: skip
         self.index.resting = ledger.resting
         self.index.plan = plan

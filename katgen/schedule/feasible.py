@@ -115,14 +115,13 @@ def refusals(turn: Turn, order: Order) -> tuple[Refusal, ...]:
 
 def _told_by_nodes(turn: Turn) -> tuple[Refusal, ...]:
     needs, vain = turn.needs, turn.board.pools.vain
-    is_common = not (needs.ports or needs.gpu_count or turn.rules)
-    told = vain.told(shape_of(needs)) if is_common else None
+    told = vain.told(shape_of(needs)) if turn.asks_only_for_room else None
     if told is None:
         gathered = _Gathered()
         _of_all_nodes(turn, gathered)
         ordered = sorted(gathered.counts.items(), key=lambda c: (-c[1], c[0]))
         told = tuple(_refusal(turn, gathered, rule, count) for rule, count in ordered)
-        if is_common:
+        if turn.asks_only_for_room:
             vain.tell(shape_of(needs), told)
     return told
 
@@ -152,7 +151,7 @@ def _of_all_nodes(turn: Turn, gathered: _Gathered) -> None:
 
 
 def _particular_objections(turn: Turn, i: int) -> Iterable[Objection]:
-    if turn.table.open[i] and not (turn.needs.ports or turn.needs.gpu_count or turn.rules):
+    if turn.table.open[i] and turn.asks_only_for_room:
         return ()
     return _of_state_devices_and_rules(turn, i)
 

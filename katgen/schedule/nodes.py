@@ -188,6 +188,19 @@ class NodeTable:
         self.changes += len(chosen)
         return chosen, passed
 
+    def swap(self, i: int) -> bool:
+        """Give an instance on node `i` a successor that needs as much, and another address.
+
+        Returns whether the node takes it: not if it is closed, has too much on it or no address.
+        """
+        fits = self.cpu_free[i] >= 0 and self.memory_free[i] >= 0 and self.slots_free[i] > 0
+        if not (fits and self.open[i]):
+            return False
+        self.slots_free[i] -= 1
+        self.slots_resting[i] += 1
+        self.changes += 1
+        return True
+
     def vacate(self, i: int, needs: Needs, gpus: tuple[int, ...] = ()) -> None:
         """Take one instance off node `i`."""
         self.changes += 1

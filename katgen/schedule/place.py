@@ -66,11 +66,14 @@ class _Placing:
         self.stay: list[Placement] = []
         self.unplaced: list[Unplaced] = []
         self._refused: tuple[Refusal, ...] | None = None
+        self._can_swap = _can_swap(turn, target.before)
 
     def settle(self, order: Order) -> None:
         """Give an order a new place; else what runs stays."""
         turn, previous = self.turn, order.previous
         if previous is not None:
+            if self._can_swap and self._swap(previous):
+                return
             turn.leave(turn.table.index[previous.node], self.target.before, previous.gpus)
             if _may_stay(turn, previous, self.target):
                 self._keep(previous)
@@ -86,6 +89,16 @@ class _Placing:
         if previous is not None:
             self._keep(previous)
 
+    def _swap(self, previous: Placement) -> bool:
+        """Replace an instance in place, if only its address changes for the node."""
+        turn, i = self.turn, self.turn.table.index[previous.node]
+        if previous.revision == self.target.revision or not turn.admits(i):
+            return False
+        swapped = turn.table.swap(i)
+        if swapped:
+            self.choices.append(Choice(previous.ordinal, i, predecessor=previous))
+        return swapped
+
     def _keep(self, previous: Placement) -> None:
         self.turn.take(self.turn.table.index[previous.node], previous.gpus, new_address=False)
         self.stay.append(previous)
@@ -97,6 +110,21 @@ class _Placing:
         if self._refused is None:
             self._refused = refusals(self.turn, order)
         return self._refused
+
+
+def _can_swap(turn: Turn, before: Needs) -> bool:
+    """Whether a successor on the same node asks for what its predecessor had, and no more.
+
+    Then `_Placing.settle` would come to the same, in four times the time.
+    """
+    needs = turn.needs
+    return (
+        turn.asks_only_for_room
+        and not needs.stop_first
+        and (before.cpu, before.memory) == (needs.cpu, needs.memory)
+        and not (before.ports or before.gpu_count)
+        and not turn.board.quotas.is_limited(needs.namespace)
+    )
 
 
 def _may_stay(turn: Turn, previous: Placement, target: Target) -> bool:

@@ -79,8 +79,8 @@ class Turn:
     __slots__ = (
         "_apart", "_aside", "_best_of", "_fleeting_rules", "_group_leans", "_group_rules",
         "_lasting_rules", "_near_rules", "_node_leans", "_own_heaps", "_particular",
-        "_spreads_itself", "board", "examined", "is_plain", "leans", "needs", "own", "pool",
-        "rules", "table", "topologies",
+        "_spreads_itself", "asks_only_for_room", "board", "examined", "is_plain", "leans", "needs",
+        "own", "pool", "rules", "table", "topologies",
     )  # fmt: skip
 
     def __init__(self, board: Board, needs: Needs) -> None:
@@ -107,10 +107,13 @@ class Turn:
         self._node_leans = [lean for lean in self.leans if lean.topology not in coarse]
         self._spreads_itself = not board.bin_pack
         self._particular = bool(needs.ports or needs.gpu_count)
+        self.asks_only_for_room = not (self._particular or self.rules)
+        """Whether CPU, memory and an address are all that counts on an admitted node."""
         self.is_plain = (
-            self._spreads_itself
+            self.asks_only_for_room
+            and self._spreads_itself
             and len(self.pool.heaps) == 1
-            and not (self._particular or self.rules or self.leans)
+            and not self.leans
         )
         """Whether `fill` works: any node with room will do."""
         self._apart: set[int] = set(self.own) | self._leaned_on() if self._node_leans else set()
@@ -227,11 +230,10 @@ class Turn:
     def choose(self) -> int:
         """Return the best open node that fits, -1 if none does."""
         shape, vain = shape_of(self.needs), self.board.pools.vain
-        is_common = not (self._particular or self.rules)
-        if is_common and vain.is_hopeless(shape):
+        if self.asks_only_for_room and vain.is_hopeless(shape):
             return OUTSIDE
         found = self._best()
-        if found == OUTSIDE and is_common:
+        if found == OUTSIDE and self.asks_only_for_room:
             vain.give_up(shape)
         return found
 

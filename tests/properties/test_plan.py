@@ -13,7 +13,7 @@ from katgen.model.specs import Specs
 from katgen.plan import PlanState, advance, changed_workloads, make_plan, start
 from katgen.planned import Inventory, Plan
 from tests.properties.worlds import nodes, worlds
-from tests.unit.schedule.world import node
+from tests.unit.schedule.world import node, specs
 
 quick = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
@@ -146,3 +146,22 @@ def test_no_number_is_ever_owned_twice(history: list[Specs], machines: list[Inve
             assert units.isdisjoint(seen)
             seen |= units
         plan = made
+
+
+@quick
+@given(worlds(), worlds(), nodes())
+def test_a_quota_that_binds_nobody_changes_nothing(
+    first: Specs, second: Specs, machines: Inventory
+) -> None:
+    """Replacing in place has a short way, which is not taken where there is a quota."""
+    second = replace(second, cluster=first.cluster)
+
+    def planned(quota: dict[str, int] | None) -> Plan:
+        parent = make_plan(with_quota(first, quota), machines)
+        return make_plan(with_quota(second, quota), machines, parent)
+
+    assert planned({"instances": 10_000}).workloads == planned(None).workloads
+
+
+def with_quota(written: Specs, quota: dict[str, int] | None) -> Specs:
+    return replace(written, namespaces=specs(quota=quota).namespaces)
