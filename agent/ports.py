@@ -1,0 +1,264 @@
+"""What the agent needs of a machine and of a leader. Each port has a real adapter and a fake.
+
+One contract suite runs on both (`tests/contract`). Adapters raise `UnfitError` for what is the
+machine's fault (disk full, read-only, a missing tool, D-Bus down, a timeout).
+"""
+
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from katgen.errors import KatError
+from katgen.protocol import BundleAnswer, Facts, LogLine, ToAgent, ToLeader, Usage
+
+
+class UnfitError(KatError):
+    """This machine cannot do it now. The message says what and why."""
+
+
+class PullError(KatError):
+    """An image cannot be had; the message is the registry's or Podman's own text."""
+
+
+class UnitError(KatError):
+    """A job of systemd did not end as wanted; `result` is systemd's word (`failed`)."""
+
+    def __init__(self, unit: str, result: str) -> None:
+        self.unit, self.result = unit, result
+        super().__init__(f"{unit}: {result}")
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """A file as it is. `digest` is SHA-256 of its content, hex; `owner` is `user:group` by name."""
+
+    digest: str
+    mode: int
+    owner: str
+
+
+class Files(Protocol):
+    """The one place that touches a node's disk. Paths are absolute; `root` of the adapter precedes.
+
+    Every method may raise UnfitError. Links are never followed in the last component.
+    """
+
+    def read(self, path: str) -> bytes | None:
+        """Return a file's content, or None if it is not there."""
+
+    def stat(self, path: str) -> Stat | None:
+        """Return what a regular file is, or None if there is none."""
+
+    def write(self, path: str, content: bytes, mode: int = 0o644, owner: str = "root:root") -> None:
+        """Write a file whole: temporary, fsync, rename; makes missing directories above (0755)."""
+
+    def delete(self, path: str) -> None:
+        """Delete a file; it may be missing. Directories that this leaves empty stay."""
+
+    def flush(self, folders: Collection[str]) -> None:
+        """Fsync directories: renames and deletions in them are durable after."""
+
+    def list(self, folder: str) -> Sequence[str]:
+        """Return the paths of files directly in a directory, sorted; none if it is missing."""
+
+    def delete_tree(self, folder: str) -> None:
+        """Delete a directory with all in it; it may be missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnitState:
+    """A loaded unit. `since` is Unix seconds; `need_reload` is systemd's NeedDaemonReload."""
+
+    unit: str
+    load_state: str
+    active_state: str
+    sub_state: str
+    result: str = ""
+    restarts: int = 0
+    exit_code: int = 0
+    since: float = 0
+    main_pid: int = 0
+    need_reload: bool = False
+    fragment: str = ""
+
+
+class Systemd(Protocol):
+    """PID 1, networkd and resolved over D-Bus. Every method may raise UnfitError.
+
+    Calls survive `daemon-reexec` and a restart of the bus: they connect again and go on.
+    """
+
+    async def start(self, unit: str, timeout_s: float) -> None:
+        """Start a unit (mode `replace`) and wait for JobRemoved. Raises UnitError."""
+
+    async def stop(self, unit: str, timeout_s: float) -> None:
+        """Stop a unit and wait for JobRemoved; one that is not loaded is stopped. UnitError."""
+
+    async def restart(self, unit: str, timeout_s: float) -> None:
+        """Restart a unit and wait. Raises UnitError."""
+
+    async def reload(self, unit: str, timeout_s: float) -> None:
+        """Reload a unit, or restart it if it cannot (ReloadOrRestart); start it if inactive."""
+
+    async def reset_failed(self, unit: str) -> None:
+        """Forget a unit's failure, so that it is collected. Not being loaded is fine."""
+
+    async def daemon_reload(self) -> None:
+        """Load every unit anew. Never two at once."""
+
+    async def reload_networkd(self) -> None:
+        """Have networkd read its files and configure links anew."""
+
+    async def states(self, units: Collection[str]) -> Mapping[str, UnitState]:
+        """Return the state of each of these; one that is not loaded has load_state not-found."""
+
+    async def loaded(self, pattern: str) -> Sequence[UnitState]:
+        """Return the loaded units whose name matches a glob (`kat.*`); less detail is filled."""
+
+    def changes(self) -> AsyncIterator[str]:
+        """Yield the name of every KAT unit whose state has changed; '' after a reconnection."""
+
+    async def close(self) -> None:
+        """Disconnect."""
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A container that Podman knows. `unit` is that of its label PODMAN_SYSTEMD_UNIT, or ''."""
+
+    name: str
+    id: str
+    running: bool
+    unit: str
+    image_id: str
+    health: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+class Podman(Protocol):
+    """Images, and what is there. Never lifecycle, but for removing what has no unit."""
+
+    def pull(self, image: str, policy: str, timeout_s: float) -> AsyncIterator[str]:
+        """Make an image available, yield progress for people. Raises PullError, UnfitError."""
+
+    async def digest(self, image: str) -> str | None:
+        """Return an image's digest (`sha256:…`), '' if it came from no registry, None if absent."""
+
+    async def containers(self) -> Sequence[Container]:
+        """Return KAT's containers, running or not: those whose name begins with `kat.`."""
+
+    async def remove(self, name: str) -> None:
+        """Remove a container, running or not; it may be missing."""
+
+    async def images(self) -> Mapping[str, Sequence[str]]:
+        """Return every image id with the references (names, digests) that it goes by."""
+
+    async def remove_image(self, reference: str) -> bool:
+        """Remove an image that no container uses; False if one does."""
+
+    async def version(self) -> str:
+        """Return Podman's version."""
+
+
+class Network(Protocol):
+    """The kernel's network, over netlink."""
+
+    async def table_digest(self) -> str:
+        """Return a digest over the rules of KAT's tables, without counters; '' if missing."""
+
+    def table_changes(self) -> AsyncIterator[None]:
+        """Yield when somebody changed or removed KAT's tables, bursts once."""
+
+    async def interface_of(self, address: str) -> str:
+        """Return the name of the link that carries an IPv4 address, or ''."""
+
+    async def addresses(self) -> Mapping[str, Sequence[str]]:
+        """Return every link's IPv4 addresses with prefix length."""
+
+
+class Journal(Protocol):
+    """systemd's journal."""
+
+    async def tail(self, unit: str, lines: int) -> Sequence[str]:
+        """Return a unit's last lines of its last run."""
+
+    def read(
+        self, units: Sequence[str], *, follow: bool, since: float, lines: int
+    ) -> AsyncIterator[LogLine]:
+        """Yield entries in order; with `follow` never ends by itself."""
+
+
+class Tools(Protocol):
+    """The node's own checkers and generators, as subprocesses. Each may raise UnfitError."""
+
+    async def run(self, argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str]) -> "Ran":
+        """Run a program to its end; UnfitError if it is missing or takes too long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """How a program ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+class Machine(Protocol):
+    """Facts about this machine."""
+
+    async def facts(self) -> Facts:
+        """Return capacity and versions."""
+
+    async def usage(self, units: Sequence[str]) -> Sequence[Usage]:
+        """Return what units use now; those without a cgroup are left out."""
+
+    def boot_id(self) -> str:
+        """Return the kernel's boot id."""
+
+
+class Clock(Protocol):
+    """Time. CLOCK_BOOTTIME goes on during suspend (spec §7)."""
+
+    def boottime(self) -> float:
+        """Return seconds since boot."""
+
+    def now(self) -> float:
+        """Return Unix seconds."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+
+
+class Session(Protocol):
+    """One connection to a leader."""
+
+    async def send(self, message: ToLeader) -> None:
+        """Send a message. Raises LeaderError."""
+
+    def messages(self) -> AsyncIterator[ToAgent]:
+        """Yield what the leader says, until the connection ends."""
+
+    async def bundle(self, generation: int) -> BundleAnswer:
+        """Fetch a bundle. Raises LeaderError."""
+
+    async def contents(self, digests: Collection[str]) -> Mapping[str, bytes]:
+        """Fetch files by digest. Raises LeaderError if one is missing."""
+
+
+class LeaderError(KatError):
+    """No leader answers, or not as agreed."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodePorts:
+    """A whole machine."""
+
+    files: Files
+    systemd: Systemd
+    podman: Podman
+    network: Network
+    journal: Journal
+    tools: Tools
+    machine: Machine
+    clock: Clock
