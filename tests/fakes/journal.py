@@ -1,0 +1,45 @@
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+
+from katgen.protocol import LogLine
+from tests.fakes.trace import Trace
+
+
+@dataclass(slots=True)
+class FakeJournal:
+    trace: Trace = field(default_factory=Trace)
+    entries: dict[str, list[LogLine]] = field(default_factory=lambda: defaultdict(list))
+    _followers: "list[asyncio.Queue[LogLine]]" = field(default_factory=list)
+
+    def write(self, unit: str, text: str, time: float = 0) -> None:
+        """Log a line, as the unit would."""
+        line = LogLine(time, unit, text)
+        self.entries[unit].append(line)
+        for follower in self._followers:
+            follower.put_nowait(line)
+
+    async def tail(self, unit: str, lines: int) -> Sequence[str]:
+        self.trace.note("journal.tail", unit)
+        return tuple(line.text for line in self.entries[unit][-lines:])
+
+    async def read(
+        self, units: Sequence[str], *, follow: bool, since: float, lines: int
+    ) -> AsyncIterator[LogLine]:
+        self.trace.note("journal.read", " ".join(units))
+        news: asyncio.Queue[LogLine] = asyncio.Queue()
+        self._followers.append(news)
+        try:
+            old = sorted(
+                (line for unit in units for line in self.entries[unit] if line.time >= since),
+                key=lambda line: line.time,
+            )
+            for line in old if lines < 0 else old[len(old) - min(lines, len(old)) :]:
+                yield line
+            while follow:
+                line = await news.get()
+                if line.unit in units:
+                    yield line
+        finally:
+            self._followers.remove(news)
