@@ -61,6 +61,9 @@ class Files(Protocol):
     def list(self, folder: str) -> Sequence[str]:
         """Return the paths of files directly in a directory, sorted; none if it is missing."""
 
+    def folders(self, folder: str) -> Sequence[str]:
+        """Return the paths of directories directly in a directory, sorted; none if missing."""
+
     def delete_tree(self, folder: str) -> None:
         """Delete a directory with all in it; it may be missing."""
 
