@@ -16,10 +16,10 @@ from katgen.cli.output import (
 )
 from katgen.cli.pipeline import load, planned, unplaced
 from katgen.cli.plantext import lines, sign
-from katgen.cli.planview import PlanView, plan_view
 from katgen.diff import Change, Verb
 from katgen.errors import Problem
 from katgen.planned import Plan
+from katgen.planview import PlanView, plan_view
 from katgen.render.cluster import render
 
 

@@ -7,10 +7,10 @@ import click
 
 from katgen.bundle import Entry
 from katgen.cli.output import columns, counted, visible
-from katgen.cli.planview import FileDiff, PlanView
 from katgen.diff import Action, Change, Verb
 from katgen.names import NodeName
 from katgen.planned import Plan
+from katgen.planview import FileDiff, PlanView
 
 HEADER: Final = 2
 """Lines of a unified diff's header."""

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from katgen import check, plan
 from katgen.cli.options import Named
 from katgen.cli.pipeline import load
-from katgen.cli.planview import plan_view
 from katgen.errors import KatError
 from katgen.planned import Plan
+from katgen.planview import plan_view
 from katgen.render.cluster import render
 from katgen.wire import plan_from_json, plan_json
 from tests.environment import REPOSITORY

@@ -5,11 +5,11 @@ import pytest
 
 from katgen import parse, plan, validate
 from katgen.bundle import Entry, entry
-from katgen.cli.planview import plan_view
 from katgen.diff import changes, diff
 from katgen.inventory import inventory
 from katgen.names import NodeName
 from katgen.planned import Plan
+from katgen.planview import plan_view
 from katgen.render.cluster import Rendered, render
 
 NODES = "\n---\n".join(

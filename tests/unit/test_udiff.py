@@ -4,7 +4,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from katgen.cli.udiff import unified
+from katgen.udiff import unified
 
 NAMES = ("old", "new")
 

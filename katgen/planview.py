@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from katgen.bundle import Artifact, Entry, Manifest, entry
-from katgen.cli.udiff import unified
 from katgen.diff import Action, Change, Verb, changes, diff
 from katgen.names import NodeName
 from katgen.render.cluster import Rendered
+from katgen.udiff import unified
 
 Places = Mapping[Change, Sequence[NodeName]]
 
