@@ -94,6 +94,12 @@ class Systemd(Protocol):
     async def start(self, unit: str, timeout_s: float) -> None:
         """Start a unit (mode `replace`) and wait for JobRemoved. Raises UnitError."""
 
+    async def begin(self, unit: str) -> None:
+        """Start a unit (mode `replace`) and do not wait: a job's run, a target with all in it.
+
+        Raises UnitError if there is no such unit.
+        """
+
     async def stop(self, unit: str, timeout_s: float) -> None:
         """Stop a unit and wait for JobRemoved; one that is not loaded is stopped. UnitError."""
 

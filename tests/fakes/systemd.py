@@ -2,6 +2,7 @@ import asyncio
 import fnmatch
 import re
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from agent.ports import UnfitError, UnitError, UnitState
@@ -49,6 +50,15 @@ class FakeSystemd:
     async def start(self, unit: str, timeout_s: float) -> None:
         self.trace.note("systemd.start", unit, changes=True)
         await self._start(unit, timeout_s)
+
+    async def begin(self, unit: str) -> None:
+        self.trace.note("systemd.begin", unit, changes=True)
+        if unit not in self.units and self._find(unit) is None:
+            raise UnitError(unit, "not-found")
+        if unit in self.slow or unit in self.hanging:
+            return
+        with suppress(UnitError):
+            await self._start(unit, 0)
 
     async def stop(self, unit: str, timeout_s: float) -> None:
         self.trace.note("systemd.stop", unit, changes=True)
