@@ -57,7 +57,7 @@ def facts_of(plan: Plan, parent: Plan | None) -> Facts:
     old: dict[WorkloadKey, frozenset[Placement]] = {}
     if parent is not None:
         old = {key: frozenset(w.placements) for key, w in parent.workloads.items()}
-    all_new = parent is None and plan.generation == 1
+    all_new = parent is None and plan.parent == 0
     by_workload: dict[WorkloadKey, Sequence[Instance]] = {}
     for key, planned in plan.workloads.items():
         objects = plan.specs.workloads.get(key)

@@ -19,10 +19,10 @@ from katgen.planned import Placement, Plan
 
 
 def follows_parent(facts: Facts) -> Iterator[Problem]:
-    """A plan's generation is the one after its parent's."""
+    """A plan's generation is above its parent's; what lies between was proposed in vain."""
     plan = facts.plan
-    expected = facts.parent.generation if facts.parent else plan.generation - 1
-    if (plan.parent, plan.generation) != (expected, expected + 1) or plan.generation < 1:
+    expected = facts.parent.generation if facts.parent else plan.parent
+    if plan.parent != expected or not 0 <= plan.parent < plan.generation:
         what = f"generation {plan.generation} with parent {plan.parent} does not follow {expected}"
         yield Problem(Source(path="generation"), what)
 

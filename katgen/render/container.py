@@ -62,8 +62,10 @@ def _image(workload: PlannedWorkload, variables: Variables) -> Iterator[str]:
     spec = workload.objects.workload.spec
     git = spec.source.git
     if git is None:
-        yield unitfile.image(spec.source.image or "", variables)
-        yield f"Pull={PULL[spec.container.image_pull_policy]}"
+        image = spec.source.image or ""
+        yield unitfile.image(image, variables)
+        # The leader resolves images to digests, and the agent fetches those before the start.
+        yield f"Pull={'never' if '@' in image else PULL[spec.container.image_pull_policy]}"
     else:
         yield unitfile.image(built_image(workload, git), variables)
         yield "Pull=never"

@@ -241,8 +241,8 @@ BREAKS: list[tuple[str, Callable[[], Plan], Plan | None, str]] = [
      "workloads.shop/fan.2-3: it must be near app=guest, and is in b"),
     ("exclusive-ones-say-so", lambda: moved(GOOD, DB, stop_first=False), None,
      "workloads.shop/db.0-1: it is exclusive, but not marked to be replaced stop-first"),
-    ("follows-parent", lambda: set_to(NEXT, generation=3), GOOD,
-     "generation: generation 3 with parent 1 does not follow 1"),
+    ("follows-parent", lambda: set_to(NEXT, generation=1), GOOD,
+     "generation: generation 1 with parent 1 does not follow 1"),
     ("follows-parent", lambda: set_to(NEXT, parent=0), GOOD,
      "generation: generation 2 with parent 0 does not follow 1"),
     ("incarnations-below-next", lambda: changed(GOOD, WEB, next_incarnation=2), None,
@@ -328,6 +328,10 @@ def test_a_plan_decides_on_the_workloads_of_its_specs() -> None:
     left = {k: w for k, w in GOOD.workloads.items() if k != WEB}
     told = ["workloads.shop/web: it is in the specs, and not decided on"]
     assert [str(p) for p in check(set_to(GOOD, workloads=left))] == told
+
+
+def test_numbers_of_proposals_that_were_given_up_are_left_out() -> None:
+    assert check(set_to(NEXT, generation=7), GOOD) == ()
 
 
 def test_a_plan_that_is_not_the_first_can_be_checked_alone() -> None:

@@ -145,6 +145,15 @@ def test_pull_policies(policy: str, pull: str) -> None:
     assert lines({"container": {"imagePullPolicy": policy}}, "Pull") == [f"Pull={pull}"]
 
 
+def test_an_image_with_a_digest_is_there_before_the_start() -> None:
+    source = {"image": f"docker.io/library/nginx:1.27@sha256:{'a' * 64}"}
+    container = {"imagePullPolicy": "Always"}
+    assert lines({"source": source, "container": container}, "Image", "Pull") == [
+        f"Image=docker.io/library/nginx:1.27@sha256:{'a' * 64}",
+        "Pull=never",
+    ]
+
+
 def test_labels_of_kat_come_after_the_user_s() -> None:
     assert lines({}, "Label", labels={"kat.workload": "x", "tier": "a b"}) == [
         "Label=kat.workload=x",
