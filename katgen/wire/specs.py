@@ -82,13 +82,19 @@ _ODD: Final = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 """What JSON may hold as it is and YAML may not."""
 
 
+def as_document(value: WireDocument, file: str) -> Document:
+    """Return an object as if it had been read, with a text of its own.
+
+    JSON is YAML, but for odd characters.
+    """
+    text = msgspec.json.encode(value).decode()
+    chunk = _ODD.sub(lambda odd: f"\\u{ord(odd[0]):04x}", text)
+    return Document(file, value, chunk, 1, 0)
+
+
 def _documents(wire: WireSpecs, shown_name: str) -> Iterator[Document]:
-    """Yield each document with a text of its own: JSON is YAML, but for odd characters."""
     for path, written in _named(wire).items():
-        document = {"apiVersion": API_VERSION, **written}
-        text = msgspec.json.encode(document).decode()
-        chunk = _ODD.sub(lambda odd: f"\\u{ord(odd[0]):04x}", text)
-        yield Document(f"{shown_name} {path}", document, chunk, 1, 0)
+        yield as_document({"apiVersion": API_VERSION, **written}, f"{shown_name} {path}")
 
 
 def _without_line(problem: Problem) -> Problem:

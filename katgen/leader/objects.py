@@ -1,0 +1,171 @@
+"""The users' objects in the store: read, applied and deleted as whole valid sets."""
+
+import asyncio
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from katgen.errors import Problem
+from katgen.leader import history
+from katgen.leader.answers import Changed
+from katgen.leader.clock import Clock
+from katgen.leader.documents import (
+    PREFIX,
+    Incoming,
+    ObjectKey,
+    Stored,
+    encode,
+    incoming,
+    key_from_path,
+    parsed,
+)
+from katgen.leader.draft import Before, Draft, Draftsman, removed
+from katgen.leader.errors import MissingError, TakenError
+from katgen.leader.secrets import SecretBox
+from katgen.leader.store import ConflictError, Item, Store, Transaction
+from katgen.parse import Parsed
+
+__all__ = ["Applied", "ObjectKey", "Objects", "Snapshot", "Stored"]
+
+_TRIES: Final = 5
+"""Another leader or the loop may write in between; then the change is worked out anew."""
+_NOTHING: Final[Mapping[ObjectKey, int]] = {}
+_Drafted = Callable[[Before], Draft]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All objects of one moment, by key; `revision` is the store's."""
+
+    objects: Before
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What a change did, or would do. `after` is the whole resulting set."""
+
+    revision: int
+    changed: tuple[Changed, ...]
+    after: tuple[Stored, ...]
+    notes: tuple[Problem, ...] = ()
+
+
+class Objects:
+    """Keeps the set of all objects valid: every change is validated with all others."""
+
+    def __init__(self, store: Store, secrets: SecretBox, clock: Clock) -> None:
+        self._store, self._box, self._clock = store, secrets, clock
+        self._writing = asyncio.Lock()
+
+    async def snapshot(self) -> Snapshot:
+        """Return all objects of one moment."""
+        listing = await self._store.list(PREFIX)
+        found = map(_stored, listing.items)
+        return Snapshot({one.key: one for one in found}, listing.revision)
+
+    async def all(self) -> tuple[Stored, ...]:
+        """Return all objects, by key."""
+        return tuple((await self.snapshot()).objects.values())
+
+    async def get(self, key: ObjectKey) -> Stored | None:
+        """Return an object."""
+        item = await self._store.get(key.path)
+        return _stored(item) if item else None
+
+    @staticmethod
+    def parsed(stored: Iterable[Stored]) -> Parsed:
+        """Return stored objects as `validate.check` takes them; of Secrets only the keys."""
+        return parsed(stored)
+
+    async def apply(
+        self,
+        documents: Parsed | Incoming,
+        *,
+        expected: Mapping[ObjectKey, int] = _NOTHING,
+        drop: Collection[ObjectKey] = (),
+        dry: bool = False,
+    ) -> Applied:
+        """Create or replace objects, and drop some, all or nothing.
+
+        `expected` maps keys to revisions, 0 for "must not exist", besides the resourceVersions in
+        the documents. Raises InputError with all problems, TakenError.
+        """
+        given = documents if isinstance(documents, Incoming) else incoming(documents)
+        wanted = {**given.expected, **expected}
+
+        def drafted(before: Before) -> Draft:
+            _compare(wanted, before)
+            return Draftsman(self._box, self._clock.now()).applied(given, before, drop)
+
+        return await self._carry_out(drafted, dry=dry)
+
+    async def delete(
+        self, keys: Collection[ObjectKey], *, expected: Mapping[ObjectKey, int] = _NOTHING
+    ) -> Applied:
+        """Delete objects; a Workload takes what belongs to it along.
+
+        Raises MissingError, and TakenError if something needs one of them.
+        """
+
+        def drafted(before: Before) -> Draft:
+            missing = sorted(key for key in keys if key not in before)
+            if missing:
+                raise MissingError(f"there is no {missing[0]}")
+            _compare(expected, before)
+            return removed(keys, before)
+
+        return await self._carry_out(drafted, dry=False)
+
+    async def _carry_out(self, drafted: _Drafted, *, dry: bool) -> Applied:
+        for _ in range(_TRIES):
+            async with self._writing:
+                before = await self.snapshot()
+                # Validation of thousands of objects takes seconds, in which agents must be heard.
+                draft = await asyncio.to_thread(drafted, before.objects)
+                if dry or not (draft.puts or draft.deletes):
+                    return _applied(draft, before.revision)
+                try:
+                    revision = await self._store.commit(await self._transaction(draft, before))
+                except ConflictError:
+                    continue
+            return _applied(draft, revision)
+        raise TakenError("somebody else keeps changing the same objects; try again")
+
+    async def _transaction(self, draft: Draft, before: Snapshot) -> Transaction:
+        touched = {*draft.puts, *draft.deletes}
+        revisions = {
+            key.path: before.objects[key].revision if key in before.objects else 0
+            for key in touched
+        }
+        kept = await history.kept(self._store, draft, before.objects, self._clock.now())
+        return Transaction(
+            puts={**{key.path: encode(one) for key, one in draft.puts.items()}, **kept.puts},
+            deletes=(*(key.path for key in draft.deletes), *kept.deletes),
+            expected=revisions,
+        )
+
+
+def _compare(expected: Mapping[ObjectKey, int], before: Before) -> None:
+    for key, revision in expected.items():
+        found = before.get(key)
+        if revision == 0 and found is not None:
+            raise TakenError(f"{key} exists already")
+        if revision and found is None:
+            raise TakenError(f"{key} is gone; leave resourceVersion out to make it anew")
+        if found is not None and found.revision != revision:
+            raise TakenError(
+                f"somebody else changed {key}: its resourceVersion is {found.revision}, "
+                f"and yours {revision}; get it again"
+            )
+
+
+def _applied(draft: Draft, revision: int) -> Applied:
+    return Applied(revision, draft.changed, tuple(draft.after.values()), draft.notes)
+
+
+def _stored(item: Item) -> Stored:
+    document = msgspec.json.decode(item.value, type=dict)
+    return Stored(key_from_path(item.key), document, item.modified)

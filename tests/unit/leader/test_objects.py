@@ -1,0 +1,255 @@
+"""The set of all objects stays valid, whoever writes."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import msgspec
+import pytest
+
+from katgen.leader import history
+from katgen.leader.documents import incoming, shown
+from katgen.leader.errors import InputError, MissingError, TakenError
+from katgen.leader.objects import Objects
+from katgen.leader.secrets import SealError, SecretBox
+from katgen.leader.store.memory import MemoryStore
+from katgen.names import WorkloadKey
+from katgen.parse import parse
+from katgen.validate import check
+from tests.unit.leader.given import (
+    BOX,
+    NOW_SHOWN,
+    WITH_CONFIG,
+    balancer,
+    config,
+    key,
+    objects_in,
+    read,
+    secret,
+    workload,
+)
+
+WEB = WorkloadKey("default/web")
+
+
+@pytest.fixture
+async def store() -> AsyncIterator[MemoryStore]:
+    made = MemoryStore()
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def objects(store: MemoryStore) -> Objects:
+    return objects_in(store)
+
+
+async def test_a_new_object_gets_what_the_leader_sets(objects: Objects) -> None:
+    applied = await objects.apply(read(workload()))
+    (stored,) = await objects.all()
+    metadata = stored.document["metadata"]
+    assert [(c.kind, c.name, c.result) for c in applied.changed] == [("Workload", "web", "created")]
+    assert stored.revision == applied.revision
+    assert metadata["generation"] == 1
+    assert metadata["creationTimestamp"] == NOW_SHOWN
+    assert len(metadata["uid"]) == 36
+
+
+async def test_the_same_again_writes_nothing(objects: Objects, store: MemoryStore) -> None:
+    await objects.apply(read(workload()))
+    before = (await store.list("")).revision
+    applied = await objects.apply(read(workload()))
+    assert [c.result for c in applied.changed] == ["unchanged"]
+    assert (await store.list("")).revision == before
+
+
+async def test_a_change_keeps_the_uid_and_counts_the_generation(objects: Objects) -> None:
+    await objects.apply(read(workload()))
+    (first,) = await objects.all()
+    await objects.apply(read(workload(extra="replicas: 3")))
+    (second,) = await objects.all()
+    assert second.document["metadata"]["uid"] == first.document["metadata"]["uid"]
+    assert second.document["metadata"]["generation"] == 2
+
+
+async def test_what_get_printed_can_be_applied_again(objects: Objects) -> None:
+    await objects.apply(read(workload()))
+    (stored,) = await objects.all()
+    printed = msgspec.json.encode({**shown(stored), "status": {"running": 1}})
+    applied = await objects.apply(parse([("get.json", printed)]))
+    assert [c.result for c in applied.changed] == ["unchanged"]
+
+
+async def test_a_printed_list_can_be_applied_again(objects: Objects) -> None:
+    await objects.apply(read(workload(), workload("api")))
+    items = [shown(one) for one in await objects.all()]
+    printed = msgspec.json.encode({"kind": "WorkloadList", "items": items})
+    applied = await objects.apply(parse([("get.json", printed)]))
+    assert [c.result for c in applied.changed] == ["unchanged", "unchanged"]
+
+
+async def test_a_write_of_something_older_is_refused(objects: Objects) -> None:
+    await objects.apply(read(workload()))
+    (old,) = await objects.all()
+    await objects.apply(read(workload(extra="replicas: 2")))
+    stale = {**shown(old), "spec": {**old.document["spec"], "replicas": 9}}
+    with pytest.raises(TakenError, match="its resourceVersion is 2, and yours 1"):
+        await objects.apply(parse([("edit", msgspec.json.encode(stale))]))
+
+
+async def test_of_two_writers_that_saw_the_same_one_is_refused(objects: Objects) -> None:
+    await objects.apply(read(workload()))
+    writers = [
+        objects.apply(read(workload(extra=f"replicas: {n}")), expected={key("Workload", "web"): 1})
+        for n in (2, 3)
+    ]
+    outcomes = await asyncio.gather(*writers, return_exceptions=True)
+    assert sorted(type(one).__name__ for one in outcomes) == ["Applied", "TakenError"]
+
+
+async def test_all_problems_come_at_once_and_nothing_is_written(objects: Objects) -> None:
+    bad = workload("one", extra="replica: 1"), workload("two", extra="replicas: -1"), config()
+    with pytest.raises(InputError) as caught:
+        await objects.apply(read(*bad))
+    paths = [problem.at.path for problem in caught.value.problems]
+    assert paths == ["spec.replica", "spec.replicas"]
+    assert await objects.all() == ()
+
+
+async def test_a_change_is_validated_with_what_is_stored(objects: Objects) -> None:
+    await objects.apply(read(config()))
+    await objects.apply(read(workload(extra=WITH_CONFIG)))
+    assert [str(one.key) for one in await objects.all()] == [
+        "Config default/conf",
+        "Workload default/web",
+    ]
+
+
+async def test_what_is_in_use_is_not_deleted(objects: Objects) -> None:
+    await objects.apply(read(config(), workload(extra=WITH_CONFIG)))
+    with pytest.raises(TakenError) as caught:
+        await objects.delete([key("Config", "conf")])
+    (problem,) = caught.value.problems
+    assert str(problem).startswith(
+        "stored Workload default/web spec.volumes[0].config.name: there is no Config default/conf"
+    )
+
+
+async def test_a_workload_takes_what_belongs_to_it_along(objects: Objects) -> None:
+    await objects.apply(read(workload(), balancer(), config()))
+    applied = await objects.delete([key("Workload", "web")])
+    assert [(c.kind, c.result) for c in applied.changed] == [
+        ("VirtualLoadBalancer", "deleted"),
+        ("Workload", "deleted"),
+    ]
+    assert [str(one.key) for one in await objects.all()] == ["Config default/conf"]
+
+
+async def test_what_is_not_there_is_not_deleted(objects: Objects) -> None:
+    with pytest.raises(MissingError, match="there is no Workload default/web"):
+        await objects.delete([key("Workload", "web")])
+
+
+async def test_a_dry_run_tells_the_whole_outcome_and_writes_nothing(objects: Objects) -> None:
+    await objects.apply(read(config()))
+    applied = await objects.apply(read(workload()), dry=True)
+    assert [str(one.key) for one in applied.after] == [
+        "Config default/conf",
+        "Workload default/web",
+    ]
+    assert [c.result for c in applied.changed] == ["created"]
+    assert len(await objects.all()) == 1
+
+
+async def test_the_value_of_a_secret_is_nowhere_in_the_store(
+    objects: Objects, store: MemoryStore
+) -> None:
+    await objects.apply(read(secret(value="hunter2")))
+    stored = b"".join(item.value for item in (await store.list("")).items)
+    assert b"hunter2" not in stored
+    assert b"password" in stored
+
+
+async def test_a_secret_is_shown_with_its_keys_and_no_value(objects: Objects) -> None:
+    await objects.apply(read(secret()))
+    (stored,) = await objects.all()
+    told = shown(stored)
+    assert told["keys"] == ["password"]
+    assert "data" not in told
+
+
+async def test_a_printed_secret_is_refused_lest_it_lose_its_values(objects: Objects) -> None:
+    await objects.apply(read(secret()))
+    (stored,) = await objects.all()
+    with pytest.raises(InputError) as caught:
+        await objects.apply(parse([("get.json", msgspec.json.encode(shown(stored)))]))
+    assert [problem.at.path for problem in caught.value.problems] == ["keys"]
+
+
+async def test_the_same_secret_again_writes_nothing(objects: Objects) -> None:
+    await objects.apply(read(secret()))
+    applied = await objects.apply(read(secret()))
+    assert [c.result for c in applied.changed] == ["unchanged"]
+
+
+async def test_a_sealed_value_opens_only_in_its_place_and_with_its_key() -> None:
+    sealed = BOX.seal("objects/Secret/a/db#password", "hunter2")
+    assert BOX.open("objects/Secret/a/db#password", sealed) == "hunter2"
+    with pytest.raises(SealError, match="cannot be decrypted"):
+        BOX.open("objects/Secret/b/db#password", sealed)
+    with pytest.raises(SealError, match="cannot be decrypted"):
+        SecretBox(bytes(32)).open("objects/Secret/a/db#password", sealed)
+
+
+async def test_a_workload_with_a_secret_is_not_supported_yet(objects: Objects) -> None:
+    env = "container: {env: [{name: P, valueFrom: {secret: {name: db, key: password}}}]}"
+    with pytest.raises(InputError) as caught:
+        await objects.apply(read(secret(), workload(extra=env)))
+    (problem,) = caught.value.problems
+    assert problem.at.path == "spec.container.env[0].valueFrom.secret.name"
+    assert problem.what.startswith("not supported yet: Secrets of workloads")
+
+
+async def test_a_node_that_has_not_joined_cannot_be_written(objects: Objects) -> None:
+    text = "apiVersion: kat/v1alpha1\nkind: Node\nmetadata: {name: n9}"
+    with pytest.raises(InputError) as caught:
+        await objects.apply(read(text))
+    assert [problem.what for problem in caught.value.problems] == ["no such node has joined"]
+
+
+async def test_a_change_that_rolls_keeps_the_version_before(
+    objects: Objects, store: MemoryStore
+) -> None:
+    await objects.apply(read(workload(image="localhost/web:1")))
+    await objects.apply(read(workload(image="localhost/web:2")))
+    await objects.apply(read(workload(image="localhost/web:2", extra="replicas: 5")))
+    (version,) = await history.versions(store, WEB)
+    assert version.n == 1
+    assert version.objects["Workload"]["spec"]["source"] == {"image": "localhost/web:1"}
+
+
+async def test_history_has_its_limit(objects: Objects, store: MemoryStore) -> None:
+    for n in range(5):
+        text = workload(image=f"localhost/web:{n}", extra="revisionHistoryLimit: 2")
+        await objects.apply(read(text))
+    assert [version.n for version in await history.versions(store, WEB)] == [3, 4]
+
+
+async def test_history_goes_with_the_workload(objects: Objects, store: MemoryStore) -> None:
+    await objects.apply(read(workload(image="localhost/web:1")))
+    await objects.apply(read(workload(image="localhost/web:2")))
+    await objects.delete([key("Workload", "web")])
+    assert await history.versions(store, WEB) == ()
+    assert (await store.list("")).items == ()
+
+
+async def test_stored_objects_are_valid_specs(objects: Objects) -> None:
+    await objects.apply(read(workload(), balancer(), config(), secret()))
+    specs = check(objects.parsed(await objects.all())).specs
+    assert specs is not None
+    assert [*specs.workloads] == ["default/web"]
+    assert specs.secrets == {"default/db": ("password",)}
+
+
+def test_an_object_without_a_namespace_gets_that_of_the_request() -> None:
+    (document,) = incoming(read(workload()), "shop").parsed.documents
+    assert document.value["metadata"] == {"name": "web", "namespace": "shop"}
