@@ -107,7 +107,7 @@ class ClusterSpec(Spec):
     agent_port: Port = Field(
         default=9116, description="The agents' health and metrics.", **later("agents")
     )
-    api_port: Port = Field(default=9115, description="The leader's API.", **later("the leader"))
+    api_port: Port = Field(default=9115, description="The leader's API.")
     etcd_peer_port: Port = Field(
         default=2380, description="Between members of an etcd run by KAT.", **later("etcd")
     )

@@ -136,9 +136,7 @@ class WorkloadSpec(Spec):
     update_strategy: UpdateStrategy = Field(
         default=UpdateStrategy(), description="How a change is rolled out.", **later("rollouts")
     )
-    revision_history_limit: Count = Field(
-        default=10, description="Old revisions that are kept.", **later("revision history")
-    )
+    revision_history_limit: Count = Field(default=10, description="Old revisions that are kept.")
     restart_policy: RestartPolicy = Field(
         default=RestartPolicy(), description="What happens when the container ends."
     )
