@@ -86,8 +86,8 @@ async def test_everything_that_is_wrong_is_said_at_once(node: FakeNode) -> None:
             " leaves other links alone"
         ),
         (
-            "clusterCIDR: 10.100.0.0/16 overlaps the route to 10.100.4.0/24 through tun0; set another"
-            " clusterCIDR in cluster.kat"
+            "clusterCIDR: 10.100.0.0/16 overlaps the route to 10.100.4.0/24 through tun0; set"
+            " another clusterCIDR in cluster.kat"
         ),
         (
             "apiPort: something listens on tcp port 9115; stop it, or set another apiPort in"
@@ -110,8 +110,8 @@ async def test_a_kernel_without_wireguard_is_an_error_with_both_ways_out(node: F
     node.tools.answers["unshare"] = lambda *_: Ran(2, "", "Error: Unknown device type.")
     assert await problems(node, replace(WANTED, overlay="wireguard")) == [
         (
-            "overlay: this kernel has no WireGuard; load the module, or set `overlay: host-gateway` in"
-            " cluster.kat when all nodes share one network"
+            "overlay: this kernel has no WireGuard; load the module, or set `overlay: host-gateway`"
+            " in cluster.kat when all nodes share one network"
         )
     ]
 
@@ -156,8 +156,8 @@ async def test_of_two_links_without_a_route_one_must_be_named(node: FakeNode) ->
     node.network.links["eth1"] = ["198.51.100.7/24"]
     assert await problems(node) == [
         (
-            "--advertise-address: there is no default route, and 2 addresses may be meant; give one of"
-            " 198.51.100.7 (eth1), 192.0.2.11 (host0)"
+            "--advertise-address: there is no default route, and 2 addresses may be meant; give one"
+            " of 198.51.100.7 (eth1), 192.0.2.11 (host0)"
         )
     ]
 
