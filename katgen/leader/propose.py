@@ -1,0 +1,132 @@
+"""Asking nodes to stage and verify a bundle, and what follows from their answers (spec §6.2).
+
+Refused, unfit and late are three things: an artifact is wrong, a node is sick, a node is silent.
+"""
+
+import asyncio
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from katgen.bundle import entry
+from katgen.leader.services import NotConnectedError
+from katgen.names import NodeName, WorkloadKey, split_key
+from katgen.protocol import Complaint, Propose, ToAgent, ToLeader, Verdict
+from katgen.render.cluster import Rendered
+from katgen.revision import references
+
+TIMEOUT_S: Final = 2.0
+FAST_TIMEOUT_S: Final = 0.5
+_UNIT: Final = re.compile(r"kat\.([-a-z0-9]+)\.([-a-z0-9]+)[.-].*")
+_CONFIG: Final = re.compile(r"/var/lib/kat/config/([-a-z0-9]+)/([-a-z0-9]+)/.*")
+
+
+class Asks(Protocol):
+    """What is needed of the sessions."""
+
+    async def ask(self, node: NodeName, message: ToAgent, timeout_s: float) -> ToLeader:
+        """Send a request and return its last answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """By node. Silent nodes are in `late` and have no verdict."""
+
+    verdicts: Mapping[NodeName, Verdict] = field(default_factory=dict)
+    late: frozenset[NodeName] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """`node`'s tool refused an artifact."""
+
+    node: NodeName
+    complaint: Complaint
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What follows: `refusals` stop the change, `unfit` nodes and late ones do not."""
+
+    refusals: tuple[Refusal, ...] = ()
+    unfit: Mapping[NodeName, str] = field(default_factory=dict)
+    late: frozenset[NodeName] = frozenset()
+
+
+async def ask_all(agents: Asks, nodes: Collection[NodeName], message: Propose) -> Answers:
+    """Ask every node at once, and wait no longer than the proposal says."""
+
+    async def one(node: NodeName) -> tuple[NodeName, Verdict | None]:
+        try:
+            answer = await agents.ask(node, message, message.timeout_s)
+        except (TimeoutError, NotConnectedError):
+            return node, None
+        return node, answer if isinstance(answer, Verdict) else None
+
+    answers = await asyncio.gather(*(one(node) for node in sorted(nodes)))
+    verdicts = {node: verdict for node, verdict in answers if verdict is not None}
+    return Answers(verdicts, frozenset(node for node, verdict in answers if verdict is None))
+
+
+def judge(answers: Answers, rendered: Rendered) -> Judgement:
+    """Return what the answers mean. What a node refuses that an equal accepted makes it unfit."""
+    refusing = {n: v for n, v in answers.verdicts.items() if v.outcome == "refused"}
+    unfit = {n: _said(v) for n, v in answers.verdicts.items() if v.outcome not in _DECIDED}
+    accepted = _accepted(answers, rendered) if refusing else frozenset()
+    refusals: list[Refusal] = []
+    for node, verdict in refusing.items():
+        real = [c for c in verdict.complaints if not c.digest or c.digest not in accepted]
+        if real or not verdict.complaints:
+            refusals += [Refusal(node, c) for c in real or (Complaint("", "refused"),)]
+        else:
+            unfit[node] = f"refuses what other nodes accept: {_said(verdict)}"
+    return Judgement(tuple(refusals), unfit, answers.late)
+
+
+_DECIDED: Final = frozenset({"ok", "refused"})
+
+
+def _said(verdict: Verdict) -> str:
+    return "; ".join(complaint.text for complaint in verdict.complaints) or verdict.outcome
+
+
+def _accepted(answers: Answers, rendered: Rendered) -> frozenset[str]:
+    """Return the digest of every file that a node has verified and taken."""
+    digests: set[str] = set()
+    for node, verdict in answers.verdicts.items():
+        if verdict.outcome == "ok" and node in rendered.nodes:
+            digests |= {one.digest for one in rendered.nodes[node].manifest.entries}
+            for name in rendered.sets_of(node):
+                digests |= {entry(one).digest for one in rendered.shared[name].artifacts}
+    return frozenset(digests)
+
+
+def blamed(
+    refusal: Refusal, rendered: Rendered, changed: Collection[WorkloadKey]
+) -> frozenset[WorkloadKey]:
+    """Return the changed workloads that a refusal holds back: the artifact's owner's, else all."""
+    owners = _owners(refusal.complaint.path, rendered, changed)
+    return frozenset(owners) & frozenset(changed) or frozenset(changed)
+
+
+def _owners(path: str, rendered: Rendered, changed: Iterable[WorkloadKey]) -> Iterable[WorkloadKey]:
+    name = path.rpartition("/")[2]
+    if found := _UNIT.fullmatch(name):
+        return (WorkloadKey(f"{found[1]}/{found[2]}"),)
+    if found := _CONFIG.fullmatch(path):
+        config = WorkloadKey(f"{found[1]}/{found[2]}")
+        specs = rendered.plan.specs.workloads
+        users = (key for key in changed if key in specs)
+        return [key for key in users if config in references(specs[key].workload)[0]]
+    namespace = _namespace_of_set(path, rendered)
+    return [key for key in changed if split_key(key)[0] == namespace]
+
+
+def _namespace_of_set(path: str, rendered: Rendered) -> str:
+    """Return the namespace whose shared set has this file, '' if none has."""
+    for name, one in rendered.shared.items():
+        if any(artifact.path == path for artifact in one.artifacts):
+            namespace = name.rpartition("/")[2]
+            return namespace if namespace in rendered.plan.specs.namespaces else ""
+    return ""
