@@ -37,6 +37,16 @@ class Stat:
     owner: str
 
 
+@dataclass(frozen=True, slots=True)
+class NewFile:
+    """A file to write."""
+
+    path: str
+    content: bytes
+    mode: int = 0o644
+    owner: str = "root:root"
+
+
 class Files(Protocol):
     """The one place that touches a node's disk. Paths are absolute; `root` of the adapter precedes.
 
@@ -51,6 +61,9 @@ class Files(Protocol):
 
     def write(self, path: str, content: bytes, mode: int = 0o644, owner: str = "root:root") -> None:
         """Write a file whole: temporary, fsync, rename; makes missing directories above (0755)."""
+
+    def write_all(self, files: Sequence[NewFile]) -> None:
+        """Write many: each whole, none before all have found their room. Faster than one by one."""
 
     def delete(self, path: str) -> None:
         """Delete a file; it may be missing. Directories that this leaves empty stay."""

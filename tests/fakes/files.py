@@ -2,7 +2,7 @@ import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from agent.ports import Stat, UnfitError
+from agent.ports import NewFile, Stat, UnfitError
 from tests.fakes.trace import Trace
 
 
@@ -18,13 +18,13 @@ class FakeFiles:
     """A disk. `put`, `take` and `tree` are for tests: not recorded, never failing.
 
     `room_bytes`: what still fits, then the disk is full. `read_only`: folders mounted so.
-    `foreign`: paths that are links or directories; nothing may go through or over them.
+    `links`: paths that are somebody's links; nothing goes through them, a write replaces one.
     """
 
     trace: Trace = field(default_factory=Trace)
     room_bytes: int | None = None
     read_only: set[str] = field(default_factory=set)
-    foreign: set[str] = field(default_factory=set)
+    links: set[str] = field(default_factory=set)
     users: set[str] = field(default_factory=lambda: {"root", "systemd-network"})
     tree: dict[str, FakeFile] = field(default_factory=dict)
     _durable: dict[str, FakeFile | None] = field(default_factory=dict)
@@ -53,27 +53,38 @@ class FakeFiles:
 
     def read(self, path: str) -> bytes | None:
         self.trace.note("files.read", path)
-        self._refuse_foreign(path)
+        self._refuse_links(path)
+        if path in self.links:
+            raise UnfitError(f"{path}: is a link, and KAT follows only root's: remove it")
         file = self.tree.get(path)
         return file.content if file else None
 
     def stat(self, path: str) -> Stat | None:
         self.trace.note("files.stat", path)
         file = self.tree.get(path)
-        if file is None or path in self.foreign:
+        if file is None or path in self.links:
             return None
         return Stat(hashlib.sha256(file.content).hexdigest(), file.mode, file.owner)
 
     def write(self, path: str, content: bytes, mode: int = 0o644, owner: str = "root:root") -> None:
         self.trace.note("files.write", path, changes=True)
-        self._refuse_foreign(path)
+        self._refuse_links(path)
         self._refuse_read_only(path)
         for name in owner.split(":"):
             if name not in self.users:
                 raise UnfitError(f"{path}: no user or group {name}")
         self._fill(path, len(content))
         self._remember(path)
+        self.links.discard(path)
         self.tree[path] = FakeFile(content, mode, owner)
+
+    def write_all(self, files: Sequence[NewFile]) -> None:
+        room = self.room_bytes
+        needed = sum(len(file.content) for file in files)
+        if room is not None and needed > room:
+            raise UnfitError(f"{files[-1].path}: No space left on device; free some")
+        for file in files:
+            self.write(file.path, file.content, file.mode, file.owner)
 
     def delete(self, path: str) -> None:
         self.trace.note("files.delete", path, changes=True)
@@ -108,10 +119,10 @@ class FakeFiles:
     def _remember(self, path: str) -> None:
         self._durable.setdefault(path, self.tree.get(path))
 
-    def _refuse_foreign(self, path: str) -> None:
-        for one in self.foreign:
-            if path == one or path.startswith(f"{one}/"):
-                raise UnfitError(f"{path}: {one} is a link or no file; KAT does not follow it")
+    def _refuse_links(self, path: str) -> None:
+        for one in self.links:
+            if path.startswith(f"{one}/"):
+                raise UnfitError(f"{path}: {one} is a link, and KAT follows only root's: remove it")
 
     def _refuse_read_only(self, path: str) -> None:
         for folder in self.read_only:
