@@ -1,0 +1,58 @@
+"""KAT's packet rules stay as they were loaded: a flush would open every isolation.
+
+Whatever the drift policy says, altered rules are loaded anew, at once.
+"""
+
+import logging
+from typing import Final
+
+from agent.ports import NodePorts, UnfitError, UnitError
+
+SERVICE: Final = "kat-nft.service"
+FILE: Final = "/etc/kat/kat.nft"
+RELOAD_S: Final = 30
+
+_log = logging.getLogger(__name__)
+
+
+class Rules:
+    """The rules of this node as they should be, known by their digest."""
+
+    def __init__(self, node: NodePorts) -> None:
+        self._node = node
+        self._wanted = ""
+        self.problem = ""
+
+    async def load(self) -> None:
+        """Load the rules, if the node has any yet, and remember them: nobody saw the time before.
+
+        One transaction: what was right stays right throughout.
+        """
+        self.problem = ""
+        if self._node.files.stat(FILE) is None:
+            return
+        try:
+            await self._node.systemd.reload(SERVICE, RELOAD_S)
+            self._wanted = await self._node.network.table_digest()
+        except (UnfitError, UnitError) as err:
+            self.problem = f"the packet rules cannot be loaded: {err}"
+            _log.error("%s, retrying at the next tick", self.problem)
+
+    async def learn(self) -> None:
+        """Take the rules as they are for right: an apply has just loaded them."""
+        try:
+            self._wanted = await self._node.network.table_digest()
+        except UnfitError as err:
+            _log.warning("the packet rules cannot be read: %s, retrying at the next tick", err)
+
+    async def check(self) -> bool:
+        """Restore the rules if they are not as they should be; whether they were not."""
+        if not self._wanted:
+            if self.problem:
+                await self.load()
+            return bool(self.problem)
+        if not self.problem and await self._node.network.table_digest() == self._wanted:
+            return False
+        _log.warning("somebody has changed KAT's packet rules, restoring them")
+        await self.load()
+        return True
