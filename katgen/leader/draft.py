@@ -56,10 +56,17 @@ class Draftsman:
     box: SecretBox
     now: float
 
-    def applied(self, given: Incoming, before: Before, drop: Collection[ObjectKey] = ()) -> Draft:
+    def applied(
+        self,
+        given: Incoming,
+        before: Before,
+        drop: Collection[ObjectKey] = (),
+        *,
+        is_running: bool = True,
+    ) -> Draft:
         """Return the draft of creating or replacing what is given, and dropping `drop`.
 
-        Raises InputError with all problems.
+        Raises InputError with all problems, also with what only a running cluster refuses.
         """
         documents = given.parsed.documents
         coming = {key for one in documents if (key := key_of(one.value)) is not None}
@@ -68,7 +75,7 @@ class Draftsman:
         staying = parsed(one for key, one in rest.items() if key not in coming)
         everything = Parsed((*staying.documents, *documents), given.parsed.problems)
         checked = check(everything)
-        problems = {*checked.problems, *_refused(documents, before)}
+        problems = {*checked.problems, *(_refused(documents, before) if is_running else ())}
         if problems:
             raise InputError("the objects have problems", problems=_bounded(problems))
         puts = dict(self._puts(documents, rest))
