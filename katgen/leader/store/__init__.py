@@ -8,9 +8,12 @@ need not imitate another.
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from katgen.errors import KatError
+
+VALUE_MAX: Final = 2**20
+"""Bytes of one value: what etcd takes with room to spare. Larger records are cut by their owner."""
 
 
 class StoreError(KatError):
@@ -27,6 +30,14 @@ class ConflictError(KatError):
 
 class FencedError(KatError):
     """A higher fencing token has written: this leader has lost its lease. Nothing was written."""
+
+
+class LeaseError(KatError):
+    """The lease of a transaction is gone. Nothing was written."""
+
+
+class TooLargeError(KatError):
+    """A value has more than VALUE_MAX bytes. Nothing was written."""
 
 
 class CompactedError(KatError):
@@ -95,14 +106,17 @@ class Store(Protocol):
     async def commit(self, transaction: Transaction) -> int:
         """Carry out a transaction durably and return its revision (the current one if empty).
 
-        Deleting what is not there changes nothing. Raises ConflictError, FencedError.
+        Deleting what is not there changes nothing. A refused transaction is refused for the first
+        of: FencedError, LeaseError, ConflictError. Raises TooLargeError; ValueError if a key is
+        empty, or both put and deleted.
         """
 
     def watch(self, prefix: str, after: int) -> AsyncIterator[tuple[Change, ...]]:
         """Yield every later transaction's changes below `prefix`, in order, none left out.
 
         `after` is a revision, as from a listing. Raises CompactedError if its successor is gone;
-        a consumer that is too slow gets it too, and lists again. Ends never by itself.
+        a consumer that is too slow gets it too, and lists again. Ends never by itself. The store
+        forgets old history by itself: a revision to watch from is good for some time only.
         """
 
     async def compact(self, revision: int) -> None:
