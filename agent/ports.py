@@ -2,9 +2,11 @@
 
 One contract suite runs on both (`tests/contract`). Adapters raise `UnfitError` for what is the
 machine's fault (disk full, read-only, a missing tool, D-Bus down, a timeout).
+
+What yields holds something (a process, a subscription): close it with `contextlib.aclosing`.
 """
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -137,7 +139,10 @@ class Systemd(Protocol):
     async def loaded(self, pattern: str) -> Sequence[UnitState]:
         """Return the loaded units whose name matches a glob (`kat.*`); less detail is filled."""
 
-    def changes(self) -> AsyncIterator[str]:
+    async def control_groups(self, units: Collection[str]) -> Mapping[str, str]:
+        """Return each unit's cgroup, `/kat.slice/…`; '' for one that is not loaded or has none."""
+
+    def changes(self) -> AsyncGenerator[str, None]:
         """Yield the name of every KAT unit whose state has changed; '' after a reconnection."""
 
     async def close(self) -> None:
@@ -160,7 +165,7 @@ class Container:
 class Podman(Protocol):
     """Images, and what is there. Never lifecycle, but for removing what has no unit."""
 
-    def pull(self, image: str, policy: str, timeout_s: float) -> AsyncIterator[str]:
+    def pull(self, image: str, policy: str, timeout_s: float) -> AsyncGenerator[str, None]:
         """Make an image available, yield progress for people. Raises PullError, UnfitError."""
 
     async def digest(self, image: str) -> str | None:
@@ -188,7 +193,7 @@ class Network(Protocol):
     async def table_digest(self) -> str:
         """Return a digest over the rules of KAT's tables, without counters; '' if missing."""
 
-    def table_changes(self) -> AsyncIterator[None]:
+    def table_changes(self) -> AsyncGenerator[None, None]:
         """Yield when somebody changed or removed KAT's tables, bursts once."""
 
     async def interface_of(self, address: str) -> str:
@@ -206,7 +211,7 @@ class Journal(Protocol):
 
     def read(
         self, units: Sequence[str], *, follow: bool, since: float, lines: int
-    ) -> AsyncIterator[LogLine]:
+    ) -> AsyncGenerator[LogLine, None]:
         """Yield entries in order; with `follow` never ends by itself."""
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from typing import Any, Final
 
 from dbus_fast import Message
@@ -56,6 +56,13 @@ class DBusSystemd:
         """Start a unit."""
         await self._run("StartUnit", unit, timeout_s)
 
+    async def begin(self, unit: str) -> None:
+        """Start a unit without waiting for its job."""
+        try:
+            await self._bus.call(MANAGER, "StartUnit", "ss", unit, "replace")
+        except CallError as err:
+            raise UnitError(unit, _WORDS.get(err.name, str(err))) from err
+
     async def stop(self, unit: str, timeout_s: float) -> None:
         """Stop a unit."""
         try:
@@ -100,7 +107,12 @@ class DBusSystemd:
         states = (UnitState(row[0], row[2], row[3], row[4]) for row in rows)
         return tuple(sorted(states, key=lambda state: state.unit))
 
-    async def changes(self) -> AsyncIterator[str]:
+    async def control_groups(self, units: Collection[str]) -> Mapping[str, str]:
+        """Ask for the cgroup of each."""
+        found = await asyncio.gather(*(self._group(unit) for unit in units))
+        return dict(zip(units, found, strict=True))
+
+    async def changes(self) -> AsyncGenerator[str, None]:
         """Yield names; a unit that changes often before it is taken is yielded once."""
         names = _Names()
         self._listeners.append(names)
@@ -164,17 +176,29 @@ class DBusSystemd:
             raise UnfitError(f"{peer.name}: {member}: {err}") from err
 
     async def _state(self, unit: str) -> UnitState:
-        try:
-            (path,) = await self._bus.call(MANAGER, "GetUnit", "s", unit)
-        except CallError as err:
-            if err.name == NO_UNIT:
-                return UnitState(unit, "not-found", "inactive", "dead")
-            raise UnfitError(f"systemd: {unit}: {err}") from err
+        path = await self._path(unit)
+        if path is None:
+            return UnitState(unit, "not-found", "inactive", "dead")
         wanted = [("Unit", name) for name in _UNIT]
         if unit.endswith(".service"):
             wanted += [("Service", name) for name in _SERVICE]
         values = await asyncio.gather(*(self._property(path, *one) for one in wanted))
         return _unit_state(unit, dict(zip((name for _, name in wanted), values, strict=True)))
+
+    async def _path(self, unit: str) -> str | None:
+        """Return the object of a loaded unit. To ask an object for anything would load its unit."""
+        try:
+            (path,) = await self._bus.call(MANAGER, "GetUnit", "s", unit)
+        except CallError as err:
+            if err.name == NO_UNIT:
+                return None
+            raise UnfitError(f"systemd: {unit}: {err}") from err
+        return str(path)
+
+    async def _group(self, unit: str) -> str:
+        kind = unit.rpartition(".")[2].title()
+        path = await self._path(unit) if kind in ("Service", "Slice", "Scope") else None
+        return str(await self._property(path, kind, "ControlGroup")) if path else ""
 
     async def _property(self, path: str, interface: str, name: str) -> Any:  # noqa: ANN401 -- D-Bus' variants
         peer = Peer(SYSTEMD, path, PROPERTIES)

@@ -1,6 +1,6 @@
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 
 from katgen.protocol import LogLine
@@ -26,7 +26,7 @@ class FakeJournal:
 
     async def read(
         self, units: Sequence[str], *, follow: bool, since: float, lines: int
-    ) -> AsyncIterator[LogLine]:
+    ) -> AsyncGenerator[LogLine, None]:
         self.trace.note("journal.read", " ".join(units))
         news: asyncio.Queue[LogLine] = asyncio.Queue()
         self._followers.append(news)

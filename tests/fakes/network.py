@@ -1,6 +1,6 @@
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tests.fakes.trace import Trace
@@ -19,7 +19,7 @@ class FakeNetwork:
         self.trace.note("network.table_digest")
         return hashlib.sha256(self.table.encode()).hexdigest() if self.table else ""
 
-    async def table_changes(self) -> AsyncIterator[None]:
+    async def table_changes(self) -> AsyncGenerator[None, None]:
         while True:
             await self._changed.get()
             yield

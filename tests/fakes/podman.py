@@ -1,4 +1,4 @@
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from agent.ports import Container, PullError
@@ -18,7 +18,7 @@ class FakePodman:
     refusals: dict[str, str] = field(default_factory=dict)
     running: dict[str, Container] = field(default_factory=dict)
 
-    async def pull(self, image: str, policy: str, timeout_s: float) -> AsyncIterator[str]:
+    async def pull(self, image: str, policy: str, timeout_s: float) -> AsyncGenerator[str, None]:
         del timeout_s
         self.trace.note("podman.pull", image, changes=True)
         if policy == "Never" or (policy == "IfNotPresent" and image in self.local):

@@ -1,7 +1,7 @@
 import asyncio
 import fnmatch
 import re
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -108,7 +108,11 @@ class FakeSystemd:
         self.trace.note("systemd.loaded", pattern)
         return tuple(self._state(u) for u in sorted(self.units) if fnmatch.fnmatchcase(u, pattern))
 
-    async def changes(self) -> AsyncIterator[str]:
+    async def control_groups(self, units: Collection[str]) -> Mapping[str, str]:
+        self.trace.note("systemd.control_groups", f"{len(units)} units")
+        return {u: f"/kat.slice/{u}" if self._is_active(u) else "" for u in units}
+
+    async def changes(self) -> AsyncGenerator[str, None]:
         while True:
             yield await self._changed.get()
 

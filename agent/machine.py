@@ -1,0 +1,91 @@
+"""Facts about this machine."""
+
+import asyncio
+import os
+import re
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Final
+
+from agent.ports import Ran, Systemd, Tools, UnfitError
+from katgen.protocol import Facts, Usage, Versions
+
+TOOL_S: Final = 10
+_VERSION: Final = re.compile(r"\d+(?:\.\d+)+|\d+")
+_COMMANDS: Final[Mapping[str, Sequence[str]]] = {
+    "systemd": ("systemctl", "--version"),
+    "podman": ("podman", "--version"),
+    "netavark": ("sh", "-c", "PATH=/usr/lib/podman:/usr/libexec/podman:$PATH netavark --version"),
+    "nft": ("nft", "--version"),
+}
+
+
+class LinuxMachine:
+    """The kernel's files below `root`, and what programs say about themselves."""
+
+    def __init__(self, tools: Tools, systemd: Systemd, root: Path = Path("/")) -> None:
+        self._tools, self._systemd, self._root = tools, systemd, root
+
+    async def facts(self) -> Facts:
+        """Measure capacity; a program that is missing has version ''."""
+        names = tuple(_COMMANDS)
+        versions = await asyncio.gather(*map(self._version, names))
+        return Facts(
+            cpu_millis=1000 * len(os.sched_getaffinity(0)),
+            memory_bytes=self._memory_bytes(),
+            versions=Versions(
+                kat=_own_version(),
+                kernel=os.uname().release,
+                **dict(zip(names, versions, strict=True)),
+            ),
+        )
+
+    async def usage(self, units: Sequence[str]) -> Sequence[Usage]:
+        """Read each unit's cgroup, which systemd names; Podman's own below it counts with it."""
+        groups = await self._systemd.control_groups(units)
+        found = (self._usage(unit, group) for unit, group in groups.items() if group)
+        return tuple(usage for usage in found if usage is not None)
+
+    def boot_id(self) -> str:
+        """Return the kernel's boot id."""
+        return (self._text("proc/sys/kernel/random/boot_id") or "").strip()
+
+    def _usage(self, unit: str, group: str) -> Usage | None:
+        """Return None if the group has gone. Without a controller its figure is 0.
+
+        `cpu.stat` is there without one too, cgroups(7).
+        """
+        folder = f"sys/fs/cgroup/{group.strip('/')}"
+        stat = self._text(f"{folder}/cpu.stat")
+        if stat is None:
+            return None
+        cpu = re.search(r"^usage_usec (\d+)$", stat, re.MULTILINE)
+        memory = (self._text(f"{folder}/memory.current") or "").strip()
+        return Usage(unit, int(cpu.group(1)) * 1000 if cpu else 0, int(memory or 0))
+
+    def _memory_bytes(self) -> int:
+        total = re.search(r"^MemTotal:\s+(\d+) kB", self._text("proc/meminfo") or "", re.MULTILINE)
+        return int(total.group(1)) * 1024 if total else 0
+
+    async def _version(self, name: str) -> str:
+        try:
+            ran: Ran = await self._tools.run(_COMMANDS[name], timeout_s=TOOL_S, env={})
+        except UnfitError:
+            return ""
+        found = _VERSION.search(ran.stdout)
+        return found.group() if found else ""
+
+    def _text(self, path: str) -> str | None:
+        """Read a file of the kernel."""
+        try:
+            return (self._root / path).read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return None
+
+
+def _own_version() -> str:
+    try:
+        return metadata.version("kat")
+    except metadata.PackageNotFoundError:
+        return ""  # run from a tree
