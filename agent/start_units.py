@@ -1,0 +1,125 @@
+"""Stop and start units, several at once, and wait for each job's end."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from agent.actions import INSTANCE, RUN_UNITS, in_turns, is_run
+from agent.ports import NodePorts, UnfitError, UnitError
+from agent.quadlet import is_oneshot, last_value
+from agent.reap import remove_left
+from katgen.diff import Action, Verb
+
+AT_ONCE: Final = 8
+START_WAIT_S: Final = 20
+"""How long an apply waits for a start; systemd goes on, and so does the next apply."""
+_JOB_S: Final = 3600
+_STOP_S: Final = 90
+_STOP_MARGIN_S: Final = 30
+_TAIL: Final = 20
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class FailedUnit:
+    """A unit that did not start: systemd's word, and the last lines of its journal."""
+
+    unit: str
+    result: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """How starts ended; `waiting` are those that had not after `START_WAIT_S`."""
+
+    failed: tuple[FailedUnit, ...]
+    waiting: tuple[str, ...]
+
+
+async def stop_units(node: NodePorts, actions: Iterable[Action], paths: Mapping[str, str]) -> None:
+    """Stop units; when this returns, their containers are gone. `paths` is file by unit.
+
+    Raises UnfitError if one does not stop: its file and its address are then not free.
+    """
+    stopped: set[str] = set()
+    for turn in in_turns(actions):
+        await _each(turn, lambda action: _stop(node, action.unit, paths.get(action.unit, "")))
+        stopped.update(action.unit for action in turn)
+    instances = frozenset(unit for unit in stopped if paths.get(unit, "").endswith(INSTANCE))
+    if instances:
+        await remove_left(node, instances)
+
+
+async def _stop(node: NodePorts, unit: str, path: str) -> None:
+    text = (node.files.read(path) or b"").decode(errors="replace") if path else ""
+    written = last_value(text, "Service", "TimeoutStopSec")
+    timeout = (int(written) if written.isdecimal() else _STOP_S) + _STOP_MARGIN_S
+    try:
+        await node.systemd.stop(unit, timeout)
+    except UnitError as err:
+        state = (await node.systemd.states([unit]))[unit].active_state
+        if state not in ("inactive", "failed"):
+            raise UnfitError(f"{unit} does not stop: {err.result}, it is {state}") from err
+
+
+@dataclass(frozen=True, slots=True)
+class Starter:
+    """Starts units. `services` are texts that systemd shall find without a reload, by unit."""
+
+    node: NodePorts
+    services: Mapping[str, str]
+
+    async def start(self, actions: Iterable[Action]) -> Started:
+        """Start or restart each, in turns; one that fails stops no other."""
+        every = tuple(actions)
+        await self._install([a.unit for a in every if a.unit in self.services])
+        ended = []
+        for turn in in_turns(every):
+            ended += await _each(turn, self._start)
+        failed = tuple(one for one in ended if isinstance(one, FailedUnit))
+        return Started(failed, tuple(one for one in ended if isinstance(one, str)))
+
+    async def _install(self, units: list[str]) -> None:
+        """Write the services that systemd has not loaded; what it runs is left alone."""
+        if not units:
+            return
+        states = await self.node.systemd.states(units)
+        for unit in units:
+            if states[unit].load_state != "loaded":
+                self.node.files.write(f"{RUN_UNITS}/{unit}", self.services[unit].encode())
+
+    async def _start(self, action: Action) -> FailedUnit | str | None:
+        unit, systemd = action.unit, self.node.systemd
+        run = systemd.restart if action.verb is Verb.RESTART else systemd.start
+        try:
+            if is_run(unit) or is_oneshot(self.services.get(unit, "")):
+                await systemd.begin(unit)
+            else:
+                async with asyncio.timeout(START_WAIT_S):
+                    await run(unit, _JOB_S)
+        except TimeoutError:
+            return unit
+        except UnitError as err:
+            lines = tuple(await self.node.journal.tail(unit, _TAIL))
+            return FailedUnit(unit, err.result, lines)
+        return None
+
+
+async def _each(actions: tuple[Action, ...], do: Callable[[Action], Awaitable[T]]) -> list[T]:
+    """Do something with each, a few at once; all have ended when this returns or raises."""
+    room = asyncio.Semaphore(AT_ONCE)
+
+    async def one(action: Action) -> T:
+        async with room:
+            return await do(action)
+
+    tasks = [asyncio.create_task(one(action), name=action.unit) for action in actions]
+    try:
+        # No TaskGroup: callers tell one UnfitError, not a group of them.
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
