@@ -20,7 +20,7 @@ class Verb(StrEnum):
     KEEP = "keep"  # the file differs, but belongs to an instance: a new id takes the change up
     RELOAD = "reload"
     STOP = "stop"  # and wait until the unit's job is done and its container gone
-    DELETE = "delete"
+    DELETE = "delete"  # a file that a reload takes up goes before the reload
     DAEMON_RELOAD = "daemon-reload"
     RESTART = "restart"
     START = "start"
@@ -124,9 +124,10 @@ def diff(installed: Files, target: Files) -> tuple[Action, ...]:
     found = changes(installed, target)
     return (
         *_writes(found),
+        *(action for action, kind in _deletes(found) if kind in _RELOADS),
         *_reloads(found),
         *_stops(found, target),
-        *_deletes(found),
+        *(action for action, kind in _deletes(found) if kind not in _RELOADS),
         *_daemon_reload(found),
         *_starts(found, installed),
     )
@@ -173,11 +174,12 @@ def _stops(found: Iterable[Change], target: Files) -> Iterator[Action]:
         yield Action(Verb.STOP, unit=unit, because=leaving[unit])
 
 
-def _deletes(found: Iterable[Change]) -> Iterator[Action]:
+def _deletes(found: Iterable[Change]) -> Iterator[tuple[Action, Activation]]:
+    """Yield each file that goes and how that takes effect: what is reloaded must be gone first."""
     for change in sorted(found, key=lambda c: c.old.path if c.old else ""):
         old, new = change.old, change.new
         if old and (new is None or new.path != old.path):
-            yield Action(Verb.DELETE, old.path, because=_NOT_WANTED)
+            yield Action(Verb.DELETE, old.path, because=_NOT_WANTED), old.activation
 
 
 def _daemon_reload(found: Iterable[Change]) -> Iterator[Action]:

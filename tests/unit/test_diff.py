@@ -238,10 +238,21 @@ def test_no_unit_is_both_stopped_and_started_and_none_runs_without_its_file(
     assert started <= {entry.unit for entry in target.values()}
 
 
+def test_what_a_reload_takes_up_is_gone_before_it() -> None:
+    rules = read("/etc/kat/services/shop.nft", Activation.NFT)
+    assert steps(diff(files(instance("0", 1), rules), {})) == [
+        ("delete", "/etc/kat/services/shop.nft"),
+        ("reload", "kat-nft.service"),
+        ("stop", "kat.shop.web.0-1.service"),
+        ("delete", f"{QUADLETS}/kat.shop.web.0-1.container"),
+    ]
+
+
 @given(bundles, bundles)
 def test_steps_come_in_the_order_of_the_verbs(before: Files, target: Files) -> None:
     order = [Verb.WRITE, Verb.KEEP]  # both are about files, by path
-    verbs = [Verb.WRITE if a.verb in order else a.verb for a in diff(before, target)]
+    steps = (a for a in diff(before, target) if a.verb is not Verb.DELETE)
+    verbs = [Verb.WRITE if a.verb in order else a.verb for a in steps]
     rank = {verb: number for number, verb in enumerate(Verb)}
     rank[Verb.RESTART] = rank[Verb.START]
     assert [rank[verb] for verb in verbs] == sorted(rank[verb] for verb in verbs)
