@@ -7,6 +7,13 @@
     with hosts("a", "b") as (a, b):
         a.run(["ping", "-c1", b.address])
 
+    with host(kat=True, disks={"/": "300M"}) as node:
+        node.run(["katcall", "version"])  # the tree's KAT, built and installed
+        power.reboot(node)
+
+What can happen to a node: `power` (reboot, crash, freeze), `cut` (partition, isolate), `disk`
+(full, read-only). `registry` serves images. `python -m tests.lab` boots a lab to look around in.
+
 Everything that a lab makes (processes, mounts, links) lives in namespaces that end with it, also
 when the test process is killed. Nothing is reachable from a lab but its own nodes.
 """

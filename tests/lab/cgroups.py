@@ -6,10 +6,13 @@ gone are swept at the next start.
 """
 
 import os
+import select
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+EVENT_S = 10
 ROOT = Path("/sys/fs/cgroup")
 PREFIX = "kat-lab-"
 
@@ -19,6 +22,43 @@ def hierarchies() -> list[Path]:
     if (ROOT / "cgroup.controllers").exists():
         return [ROOT]
     return [tree for tree in (ROOT / "systemd", ROOT / "unified") if tree.is_dir()]
+
+
+def has_controller(name: str) -> bool:
+    """Tell whether v2's tree has a controller, so that nodes have it too."""
+    return name in (hierarchies()[-1] / "cgroup.controllers").read_text("ascii").split()
+
+
+def kill(group: Path) -> None:
+    """Kill every process of a v2 group and of those below, at once, also frozen ones.
+
+    The groups must go before new processes come: they would be killed too.
+    """
+    (group / "cgroup.kill").write_text("1")
+    _wait(group, "populated 0\n")
+    remove(group)
+
+
+def freeze(group: Path, *, frozen: bool) -> None:
+    """Stop every process of a v2 group and of those below, or let them go on; wait until it is so.
+
+    TimeoutError if a process does not stop.
+    """
+    (group / "cgroup.freeze").write_text(str(int(frozen)))
+    _wait(group, f"frozen {int(frozen)}\n")
+
+
+def _wait(group: Path, event: str) -> None:
+    """Wait for a line of a v2 group's events."""
+    with (group / "cgroup.events").open() as events:
+        changes = select.poll()
+        changes.register(events, select.POLLPRI)
+        deadline = time.monotonic() + EVENT_S
+        while event not in events.read():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{group} is not {event}")
+            changes.poll(EVENT_S * 1000)
+            events.seek(0)
 
 
 @contextmanager
@@ -32,7 +72,7 @@ def lab_groups(tag: str) -> Iterator[list[Path]]:
         yield groups
     finally:
         for group in groups:
-            _remove(group)
+            remove(group)
 
 
 def sweep() -> None:
@@ -41,10 +81,10 @@ def sweep() -> None:
         for group in tree.glob(f"{PREFIX}*"):
             pid = group.name.removeprefix(PREFIX).partition("-")[0]
             if not Path(f"/proc/{pid}").exists():
-                _remove(group)
+                remove(group)
 
 
-def _remove(group: Path) -> None:
+def remove(group: Path) -> None:
     """Remove a group and those below; one that is still in use stays for the next sweep."""
     for folder, _, _ in os.walk(group, topdown=False):
         try:

@@ -19,16 +19,36 @@ from tests.lab.process import Ran, finish
 SCRATCH = "/media"  # nobody clones into it: what is below is hidden inside
 """A tmpfs in the enclosure for uppers and container storage: Podman's overlay driver accepts it."""
 
-# The root file system may itself be below SCRATCH: the working directory still is after the mount.
+# A tree may itself be below SCRATCH: what is open is there to mount also after the tmpfs covers it.
 SETUP = f"""
 set -eu
-cd "$1"
+n=3
+for tree; do
+    eval "exec $n<\\"\\$tree\\""
+    n=$((n + 1))
+done
 mount -t tmpfs -o mode=0755,size=75% lab {SCRATCH}
-mkdir {SCRATCH}/base
-mount --no-canonicalize --bind . {SCRATCH}/base
+while [ $n -gt 3 ]; do
+    n=$((n - 1))
+    mkdir {SCRATCH}/tree-$((n - 3))
+    mount --no-canonicalize --bind /proc/self/fd/$n {SCRATCH}/tree-$((n - 3))
+    eval "exec $n<&-"
+done
 ip link set lo up
 echo ready
 exec cat
+"""
+# What is written goes to a directory, or to a file system of its own if it has a size. Without
+# trees below it, that is all there is. Where overlayfs is missing, mount says so.
+MOUNT = """
+mkdir -p "$1" "$2"
+if [ "$3" ]; then mount -t tmpfs -o mode=0755,size="$3" disk "$2"; fi
+if [ "$4" ]; then
+    mkdir "$2/upper" "$2/work"
+    mount -t overlay overlay -o "lowerdir=$4,upperdir=$2/upper,workdir=$2/work" "$1"
+else
+    mount --bind "$2" "$1"
+fi
 """
 UNSHARE = ("unshare", "--mount", "--net", "--pid", "--fork", "--mount-proc")
 STOP_S = 30
@@ -38,10 +58,12 @@ STOP_S = 30
 class Enclosure:
     """`pid` is that of its first process, as the test process sees it.
 
-    `children` are long-running commands inside; they end with it.
+    `trees` is how many directories of the test process lie below a node's root; `children` are
+    long-running commands inside, which end with it.
     """
 
     pid: int
+    trees: int = 1
     children: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def command(self, argv: Sequence[str]) -> list[str]:
@@ -75,25 +97,34 @@ class Enclosure:
         if files:
             self.run(["chroot", root, "tar", "-x", "-C", "/"], tar(files))
 
-    def mount_root(self, name: str) -> str:
-        """Mount an overlay of the root file system and return where; its base is never written.
+    def mount_root(self, name: str, size: str = "") -> str:
+        """Mount an overlay of the enclosure's trees and return where; they are never written.
 
-        Beside it, `containers` is an empty directory that is no overlay.
+        `size` limits what can be written to it, in the words of tmpfs(5).
         """
         base = f"{SCRATCH}/{name}"
-        options = f"lowerdir={SCRATCH}/base,upperdir={base}/upper,workdir={base}/work"
-        self.run(["mkdir", "-p", *(f"{base}/{d}" for d in ("upper", "work", "root", "containers"))])
-        # Where overlayfs is missing, mount says so.
-        self.run(["mount", "-t", "overlay", "overlay", "-o", options, f"{base}/root"])
+        lower = [f"{SCRATCH}/tree-{number}" for number in range(self.trees)]
+        self._mount(f"{base}/root", f"{base}/disk", size, lower)
         return f"{base}/root"
+
+    def mount_disk(self, name: str, path: str, size: str) -> None:
+        """Mount a file system of a limited size in a root, with what the trees have there."""
+        base = f"{SCRATCH}/{name}"
+        trees = [f"{SCRATCH}/tree-{number}{path}" for number in range(self.trees)]
+        full = [tree for tree in trees if any(_entries(self.outside(tree)))]
+        self._mount(f"{base}/root{path}", f"{base}/disk{path.replace('/', '-')}", size, full)
+
+    def _mount(self, where: str, disk: str, size: str, lower: Sequence[str]) -> None:
+        self.run(["sh", "-ec", MOUNT, "sh", where, disk, size, ":".join(lower)])
 
 
 @contextmanager
-def enclosure() -> Iterator[Enclosure]:
-    """Make one, and end it with the block."""
+def enclosure(*layers: Path) -> Iterator[Enclosure]:
+    """Make one, and end it with the block. Layers lie over the root file system, topmost first."""
+    trees = [*map(str, layers), str(rootfs_path())]
     # A session of its own: Ctrl-C goes to the test, which then ends the enclosure in order.
     keeper = subprocess.Popen(
-        [*UNSHARE, "sh", "-c", SETUP, "lab", str(rootfs_path())],
+        [*UNSHARE, "sh", "-c", SETUP, "lab", *trees],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -107,7 +138,7 @@ def enclosure() -> Iterator[Enclosure]:
         if said != b"ready\n":
             text = (said + keeper.stdout.read()).decode(errors="replace").strip()
             raise RuntimeError(f"cannot make namespaces for a lab: {text}")
-        inside = Enclosure(_only_child(keeper.pid))
+        inside = Enclosure(_only_child(keeper.pid), len(trees))
         yield inside
     finally:
         keeper.stdin.close()
@@ -115,6 +146,10 @@ def enclosure() -> Iterator[Enclosure]:
         keeper.wait(timeout=STOP_S)
         for child in inside.children if inside else ():
             child.wait(timeout=STOP_S)
+
+
+def _entries(folder: Path) -> Iterator[Path]:
+    return folder.iterdir() if folder.is_dir() else iter(())
 
 
 def _only_child(pid: int) -> int:

@@ -1,7 +1,5 @@
-"""One nspawn host: boot it, run commands on it, put files on it."""
+"""A host, to run commands on and put files on."""
 
-import hashlib
-import socket
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,25 +7,40 @@ from pathlib import Path
 
 from tests.lab.archive import tar
 from tests.lab.enclosure import SCRATCH, Enclosure
-from tests.lab.process import RUN_S, Ran, finish, wait_ready
+from tests.lab.process import RUN_S, Ran, finish
 
-BOOT_S = 60
-WAIT_ONLINE = "/usr/lib/systemd/systemd-networkd-wait-online"
-NO_PIDS = b"# cgroup v1 outside: no pids controller in here\n[containers]\npids_limit=0\n"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Node:
-    """A running host: its underlay address, and its PID 1 (`leader`) as the enclosure sees it."""
+    """A host: its underlay address, its cgroups (v2's last).
+
+    `nspawn` and `leader`, its PID 1 as the enclosure sees it, change with every boot; `leader` is 0
+    while it is off. All else stays.
+    """
 
     name: str
     address: str
-    leader: int
     enclosure: Enclosure
+    groups: tuple[Path, ...]
+    leader: int = 0
+    nspawn: subprocess.Popen[bytes] | None = None
+
+    @property
+    def home(self) -> str:
+        """Where the enclosure keeps what belongs to this node; its root is in `root`."""
+        return f"{SCRATCH}/{self.name}"
+
+    @property
+    def port(self) -> str:
+        """The link of the enclosure's bridge that leads to this node."""
+        return f"vb-{self.name}"
 
     def command(self, argv: Sequence[str]) -> list[str]:
-        """Return the command that runs `argv` on this node, as root."""
+        """Return the command that runs `argv` on this node, as root. RuntimeError if it is off."""
+        if self.leader == 0:
+            raise RuntimeError(f"node {self.name} is off")
         enter = ["nsenter", "-t", str(self.leader), "--all", "--root", "--wd", "--"]
         return self.enclosure.command([*enter, "env", "-i", f"PATH={PATH}", "LANG=C.UTF-8", *argv])
 
@@ -54,85 +67,3 @@ class Node:
     def journal(self, unit: str) -> str:
         """Return what a unit has logged, messages only."""
         return self.run(["journalctl", "-o", "cat", "--no-pager", "-u", unit]).stdout
-
-
-@dataclass(frozen=True, slots=True)
-class Booting:
-    """A node that has been started and may not be up yet."""
-
-    name: str
-    address: str
-    enclosure: Enclosure
-    nspawn: subprocess.Popen[bytes]
-    notify: socket.socket
-
-
-def start(
-    enclosure: Enclosure,
-    name: str,
-    address: str,
-    groups: Sequence[Path],
-    files: Mapping[str, bytes],
-) -> Booting:
-    """Start a node whose root is mounted on `<SCRATCH>/<name>/root`."""
-    enclosure.unpack(f"{SCRATCH}/{name}/root", {**_settings(name, address), **files})
-    ready = f"{SCRATCH}/{name}/notify"
-    notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    notify.bind(str(enclosure.outside(ready)))
-    with _console(enclosure, name).open("wb") as log:
-        nspawn = enclosure.start(_nspawn(name, groups, ready), log)
-    return Booting(name, address, enclosure, nspawn, notify)
-
-
-def wait_until_up(booting: Booting) -> Node:
-    """Return the node once systemd says that it is up. RuntimeError with its console if never."""
-    with booting.notify:
-        try:
-            said = wait_ready(booting.notify, booting.nspawn, BOOT_S)
-        except TimeoutError as err:
-            console = _console(booting.enclosure, booting.name).read_text(errors="replace")
-            raise RuntimeError(f"node {booting.name} does not boot:\n{console[-4000:]}") from err
-    leader = int(said.partition("X_NSPAWN_LEADER_PID=")[2].split()[0])
-    node = Node(booting.name, booting.address, leader, booting.enclosure)
-    node.run([WAIT_ONLINE, "--interface=host0", f"--timeout={BOOT_S}"])
-    # Podman with a user namespace fails while anything is mounted below /sys/kernel.
-    node.run(["umount", "-R", "/sys/kernel"], check=False)
-    if "pids" not in node.run(["cat", "/sys/fs/cgroup/cgroup.controllers"]).stdout.split():
-        node.put("/etc/containers/containers.conf.d/50-no-pids.conf", NO_PIDS)
-    return node
-
-
-def _console(enclosure: Enclosure, name: str) -> Path:
-    return enclosure.outside(f"{SCRATCH}/{name}/console")
-
-
-def _settings(name: str, address: str) -> dict[str, bytes]:
-    """Return the files that make a copy of the root file system this node."""
-    machine = hashlib.md5(name.encode(), usedforsecurity=False).hexdigest()
-    network = f"[Match]\nName=host0\n[Network]\nAddress={address}/24\nLinkLocalAddressing=no\n"
-    wanted = "[Unit]\nWants=systemd-networkd.service\n"
-    return {
-        "/etc/hostname": f"{name}\n".encode(),
-        "/etc/machine-id": f"{machine}\n".encode(),
-        "/etc/systemd/network/10-host0.network": network.encode(),
-        "/etc/systemd/system/multi-user.target.d/lab.conf": wanted.encode(),
-    }
-
-
-def _nspawn(name: str, groups: Sequence[Path], ready: str) -> list[str]:
-    """Return nspawn's command line, in a shell that first moves into the node's cgroups."""
-    own = [group / name for group in groups]
-    for group in own:
-        group.mkdir()
-    join = "".join(f"echo $$ >{group}/cgroup.procs; " for group in own)
-    nspawn = f"""
-        exec systemd-nspawn -D {SCRATCH}/{name}/root --boot -M {name} --network-bridge=br0
-        --register=no --keep-unit --capability=all --system-call-filter='bpf keyctl'
-        --notify-ready=yes --console=pipe --bind={SCRATCH}/{name}/containers:/var/lib/containers
-    """
-    settings = [
-        f"NOTIFY_SOCKET={ready}",
-        "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1",
-        "SYSTEMD_NSPAWN_API_VFS_WRITABLE=1",
-    ]
-    return ["env", *settings, "sh", "-c", join + " ".join(nspawn.split())]
