@@ -6,7 +6,7 @@ change (contents, services) is got ready before the journal.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from agent import state
@@ -20,6 +20,7 @@ from agent.actions import (
     new_instances,
     phases,
 )
+from agent.drift import written_again
 from agent.ports import NewFile, NodePorts, Stat
 from agent.reap import reap
 from agent.reloads import reload
@@ -29,7 +30,7 @@ from agent.target import Target, keep, kept
 from agent.verify import services
 from katgen.bundle import Entry
 from katgen.diff import Action, Verb
-from katgen.protocol import Complaint, SignedRecord
+from katgen.protocol import Complaint, Drift, SignedRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,18 @@ async def resume(node: NodePorts) -> Outcome | None:
     if journal is None:
         return None
     return await apply(kept(node.files, journal.to), node)
+
+
+async def revert(node: NodePorts, found: Iterable[Drift]) -> Outcome:
+    """Write changed files again, and start what somebody stopped. Raises UnfitError."""
+    applied = state.load(node.files, state.APPLIED, state.Applied)
+    paths = written_again(found)
+    if applied is None or not paths:
+        return Outcome()
+    base = {entry.path: entry for entry in applied.entries if entry.path not in paths}
+    target = replace(kept(node.files, applied.files), entries=_by_path(applied.entries))
+    actions = actions_for(base, target.entries)
+    return await (await _ready(node, base, target, actions)).carry_out(actions)
 
 
 @dataclass(frozen=True, slots=True)
