@@ -17,10 +17,12 @@ class Exit(IntEnum):
         return member
 
     FINE = 0, "done; nothing is wrong with the input"
-    PROBLEMS = 1, "the input has problems, or a file cannot be read or written; nothing was changed"
+    PROBLEMS = 1, "the input has problems, or names what is not there; nothing was changed"
     USAGE = 2, "the command line is wrong"
     REFUSED = 3, "the input is well-formed, but KAT will not act on it; nothing was changed"
+    UNREACHABLE = 4, "the leader cannot be reached, or fails; whether it acted, it says when asked"
+    UNFINISHED = 5, "the change was accepted, but a workload is held back, fails, or takes too long"
     FAULT = 70, "a fault in KAT itself; please report it"
-    INTERRUPTED = 130, "ended by Ctrl-C; nothing was changed"
+    INTERRUPTED = 130, "ended by Ctrl-C; a change that a leader has accepted goes on"
     PIPE_CLOSED = 141, "whoever read the output went away"
-    TERMINATED = 143, "ended by SIGTERM; nothing was changed"
+    TERMINATED = 143, "ended by SIGTERM; a change that a leader has accepted goes on"

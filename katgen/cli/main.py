@@ -25,14 +25,26 @@ class Entry(NamedTuple):
 
 
 COMMANDS: Final = {
+    "apply": Entry("apply", "Bring .kat files to the cluster, and wait until they run."),
+    "plan": Entry("plan", "Show what would change on every node, file by file."),
+    "diff": Entry("drift", "Show what somebody changed on the nodes."),
+    "get": Entry("get", "List things, or print them."),
+    "describe": Entry("describe", "Tell all about a workload, an instance or a node."),
+    "explain": Entry("explain", "Say for every node whether a workload may run there, and why."),
+    "logs": Entry("logs", "Print what a workload or an instance wrote."),
+    "events": Entry("events", "Print what happened."),
+    "top": Entry("top", "Show what nodes and instances use now."),
+    "scale": Entry("scale", "Set how many copies of a workload run."),
+    "restart": Entry("restart", "Replace the instances of workloads by new ones."),
+    "rollback": Entry("rollback", "Go back to an earlier revision of a workload."),
+    "delete": Entry("delete", "Take things out of the cluster."),
     "validate": Entry("validate", "Say what is wrong with .kat files, all of it at once."),
     "render": Entry("render", "Write the files that every node gets into a directory."),
-    "plan": Entry("plan", "Show what would change on every node, file by file."),
-    "explain": Entry("explain", "Say for every node whether a workload may run there, and why."),
     "schema": Entry("schema", "Print the JSON Schema of a kind."),
     "init-example": Entry("example", "Write a small example that works."),
+    "login": Entry("login", "Say which leader to ask, and as whom."),
     "completion": Entry("completion", "Print the completion script of a shell."),
-    "version": Entry("version", "Print the version."),
+    "version": Entry("version", "Print the versions of katcall and of the leader."),
 }
 
 
@@ -71,10 +83,11 @@ class Commands(click.Group):
 @click.group(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 fine, 1 problems in the input, 2 usage, 3 refused.",
+    epilog="Exit codes: 0 fine, 1 problems in the input, 2 usage, 3 refused, 4 no leader, "
+    "5 not all of it runs.",
 )
 def katcall() -> None:
-    """Turn .kat files into the exact files of every node, offline."""
+    """Bring .kat files to a cluster; or turn them into the files of every node, offline."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

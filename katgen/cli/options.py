@@ -3,23 +3,32 @@
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import click
 
 from katgen.cli.exits import Exit
+from katgen.cli.failures import LeaderError
 from katgen.cli.inputs import STDIN
 from katgen.cli.output import Form, print_problems
 from katgen.errors import EncodeError, Problem, ProblemsError, RefusedError, Source
 
-files = click.option(
-    "-f",
-    "--file",
-    "files",
-    multiple=True,
-    required=True,
-    metavar="PATH",
-    help="A file, a directory (its *.kat files, recursively), or - for standard input. Repeatable.",
-)
+
+def _files(*, is_required: bool) -> Callable[["Command"], "Command"]:
+    return click.option(
+        "-f",
+        "--file",
+        "files",
+        multiple=True,
+        required=is_required,
+        metavar="PATH",
+        help="A file, a directory (its *.kat files, recursively), or - for standard input. "
+        "Repeatable.",
+    )
+
+
+files = _files(is_required=True)
+files_if_any = _files(is_required=False)
 cluster = click.option(
     "--cluster",
     metavar="FILE",
@@ -43,7 +52,16 @@ Command = Callable[..., "int | None"]
 
 def form(command: Command) -> Command:
     """Add `-o table|json`, and `--json`, which says the same on every command."""
-    choice = click.Choice([one.value for one in Form])
+    return _output(command, (Form.TABLE, Form.JSON))
+
+
+def every_form(command: Command) -> Command:
+    """Add `-o` with all forms, and `--json`."""
+    return _output(command, tuple(Form))
+
+
+def _output(command: Command, forms: Sequence[Form]) -> Command:
+    choice = click.Choice([one.value for one in forms])
     option = click.option(
         "-o", "--output", "output", type=choice, default="table", help="How to print."
     )
@@ -81,10 +99,26 @@ def named(given: Mapping[str, Given]) -> Named:
     return Named(files, **single)
 
 
-def require_offline(*, is_given: bool) -> None:
-    """Raise UsageError without --offline: no leader can be asked yet."""
-    if not is_given:
-        raise click.UsageError("asking a leader is not built yet; add --offline")
+def require_files(given: Mapping[str, Given]) -> None:
+    """Raise UsageError if an offline command names no file."""
+    if not given["files"]:
+        raise click.UsageError("--offline needs files: add -f PATH")
+
+
+OFFLINE: Final = {name: name for name in ("cluster", "nodes", "parent")}
+"""What only `--offline` takes."""
+
+
+def refuse_with(reason: str, given: Mapping[str, object], names: Mapping[str, str]) -> None:
+    """Raise UsageError if one of these options, by its parameter, is given."""
+    for parameter, name in names.items():
+        if given.get(parameter):
+            raise click.UsageError(f"--{name} {reason}")
+
+
+def refuse_online(given: Mapping[str, object]) -> None:
+    """Raise UsageError if an offline command is told which leader to ask."""
+    refuse_with("names a leader, and --offline asks none", given, {"context_name": "context"})
 
 
 def ending(command: Command) -> Callable[..., int]:
@@ -97,10 +131,16 @@ def ending(command: Command) -> Callable[..., int]:
             return command(form=form, **rest) or Exit.FINE
         except ProblemsError as err:
             print_problems(err.problems, form)
-            return Exit.REFUSED if isinstance(err, RefusedError) else Exit.PROBLEMS
+            return _exit_of(err)
         except EncodeError as err:
             hint = "validation should have refused it: this is a gap in KAT, please report it"
             print_problems([Problem(Source(), str(err), hint)], form)
             return Exit.REFUSED
 
     return run
+
+
+def _exit_of(err: ProblemsError) -> Exit:
+    if isinstance(err, LeaderError):
+        return err.exit
+    return Exit.REFUSED if isinstance(err, RefusedError) else Exit.PROBLEMS

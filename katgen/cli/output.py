@@ -16,7 +16,10 @@ class Form(StrEnum):
     """How results are printed."""
 
     TABLE = "table"
+    WIDE = "wide"
     JSON = "json"
+    YAML = "yaml"
+    NAME = "name"
 
 
 _CONTROLS = {
@@ -54,6 +57,13 @@ def print_json(value: object) -> None:
     """Print a value as JSON, indented, keys in the value's own order, with a final newline."""
     encoded = msgspec.json.encode(value)
     click.echo(msgspec.json.format(encoded, indent=2))
+
+
+def print_yaml(value: object) -> None:
+    """Print a value as YAML, keys in the value's own order."""
+    import yaml  # noqa: PLC0415 -- few commands print it
+
+    click.echo(yaml.safe_dump(value, sort_keys=False, allow_unicode=True), nl=False)
 
 
 def print_problems(problems: Sequence[Problem], form: Form) -> None:

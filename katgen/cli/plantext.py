@@ -1,7 +1,7 @@
 """A plan's changes as lines for people."""
 
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import click
 
@@ -9,7 +9,6 @@ from katgen.bundle import Entry
 from katgen.cli.output import columns, counted, visible
 from katgen.diff import Action, Change, Verb
 from katgen.names import NodeName
-from katgen.planned import Plan
 from katgen.planview import FileDiff, PlanView
 
 HEADER: Final = 2
@@ -21,10 +20,18 @@ _COLOURS: Final = {"+": "green", "-": "red", "@": "cyan"}
 _VERB_COLOURS: Final = {Verb.START: "green", Verb.STOP: "red", Verb.KEEP: "yellow"}
 
 
-def lines(made: Plan, view: PlanView, *, is_brief: bool) -> Iterator[str]:
+class Head(NamedTuple):
+    """Which plan it is. `nodes` are all nodes of the cluster."""
+
+    parent: int
+    generation: int
+    nodes: Sequence[NodeName]
+
+
+def lines(head: Head, view: PlanView, *, is_brief: bool) -> Iterator[str]:
     """Yield what `katcall plan` prints, styled: files of several nodes first, then node by node."""
-    nodes = tuple(sorted(made.inventory.nodes))
-    yield _styled(f"plan {made.parent} -> {made.generation}", bold=True)
+    nodes = tuple(sorted(head.nodes))
+    yield _styled(f"plan {head.parent} -> {head.generation}", bold=True)
     seen: Sequence[NodeName] = ()
     for one in view.files:
         if len(one.nodes) > 1:
@@ -63,10 +70,15 @@ def _file(one: FileDiff, *, is_brief: bool) -> Iterator[str]:
         return
     if change.is_edit and change.old and change.new and change.old.digest == change.new.digest:
         yield _styled(f"# {visible(change.path)}: {_attributes(change.old, change.new)}", fg="cyan")
-    for line in one.lines[:HEADER]:
+    yield from coloured(one.lines)
+
+
+def coloured(diff: Sequence[str]) -> Iterator[str]:
+    """Yield the lines of one file's unified diff, styled."""
+    for line in diff[:HEADER]:
         yield _styled(visible(line), bold=True)
-    for line in one.lines[HEADER:]:
-        yield _styled(visible(line), fg=_COLOURS.get(line[0], ""))
+    for line in diff[HEADER:]:
+        yield _styled(visible(line), fg=_COLOURS.get(line[:1], ""))
 
 
 def sign(change: Change) -> str:

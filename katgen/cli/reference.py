@@ -11,8 +11,10 @@ _INTRODUCTION = """\
 
 # katcall
 
-`katcall` turns `.kat` files into the exact files of every node. All of it works offline: no
-cluster, no daemon, no root. Results go to standard output, problems and remarks to standard error.
+`katcall` brings `.kat` files to a cluster: it asks the leader of the current context, which
+`kat-agent init` or `katcall login` writes to `~/.config/kat/config.json`. `validate`, `render`,
+`schema`, and `plan` and `explain` with `--offline`, need no cluster, no daemon and no root. Results
+go to standard output, problems and remarks to standard error.
 Colours appear on a terminal only, and never with `NO_COLOR` set.
 
 `-o json`, or `--json` for short, prints results and problems as JSON on standard output. With

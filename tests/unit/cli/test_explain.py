@@ -98,6 +98,6 @@ def test_programs_get_the_same_as_data(capsys: pytest.CaptureFixture[str]) -> No
     ]
 
 
-def test_only_offline_for_now(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["explain", "-f", "all.kat", "shop/web"]) == 2
-    assert "asking a leader is not built yet; add --offline" in capsys.readouterr().err
+def test_files_are_for_offline_only(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["explain", "--nodes", "all.kat", "shop/web"]) == 2
+    assert "--nodes goes with --offline only" in capsys.readouterr().err
