@@ -4,6 +4,14 @@ Two backends will keep one contract (`tests/contract`): SQLite, and etcd. Keys a
 values bytes. Every transaction that changes something gets the next *revision*; an item carries the
 revisions of its creation and of its last change. The semantics are etcd's, so that its backend
 need not imitate another.
+
+KatError
+├── StoreError       no answer: nothing is known of a write that was under way
+├── ConflictError    the answer is no: somebody else was first
+├── FencedError      no, and the leadership is lost
+├── LeaseError       no: the keys would belong to a lease that is gone
+├── TooLargeError    no: the value must be cut by whoever made it
+└── CompactedError   of a watch: list again
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence

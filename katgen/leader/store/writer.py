@@ -50,6 +50,7 @@ class Writer:
         publish: Callable[[Sequence[Changes]], None],
     ) -> None:
         self._sql, self._tables, self._path, self._publish = connection, tables, path, publish
+        self._is_stale = False  # after a rollback `tables` tells of what is not there
         self._loop = asyncio.get_running_loop()
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._thread = Thread(target=self._run, name="store writer", daemon=True)
@@ -86,6 +87,9 @@ class Writer:
     def _group(self, jobs: Sequence[Job]) -> list[Done | _Refused]:
         try:
             self._sql.execute("BEGIN IMMEDIATE")
+            if self._is_stale:
+                self._tables.load()
+                self._is_stale = False
             outcomes = [self._one(job.work) for job in jobs]
             self._sql.execute("COMMIT")
         except Exception as err:  # noqa: BLE001 -- whoever waits must hear of it; the thread goes on
@@ -113,10 +117,10 @@ class Writer:
         return StoreError(f"the store failed unexpectedly: {err!r}")
 
     def _roll_back(self) -> None:
-        with suppress(sqlite3.Error):  # SQLite may have done it; if it cannot, BEGIN says so
-            if self._sql.in_transaction:
+        self._is_stale = True
+        with suppress(sqlite3.Error):  # if it cannot, the next BEGIN says so
+            if self._sql.in_transaction:  # SQLite may have rolled back by itself
                 self._sql.execute("ROLLBACK")
-            self._tables.load()
 
     def _deliver(self, jobs: Sequence[Job], outcomes: Sequence[Done | _Refused]) -> None:
         self._publish([o[1] for o in outcomes if not isinstance(o, _Refused) and o[1]])
