@@ -32,7 +32,9 @@ class FakeSystemd:
 
     A unit is loaded when it is started, and forgotten when it has stopped, unless it failed.
     `failing`: result by unit. `hanging`: units whose jobs time out. `slow`: units whose jobs wait
-    for `release`. `effects`: what else a job does, by `start kat-nft.service` and the like.
+    for `release`.
+    `held`: units that another one wants, which keeps them loaded.
+    `effects`: what else a job does, by `start kat-nft.service` and the like.
     """
 
     files: FakeFiles = field(default_factory=FakeFiles)
@@ -41,6 +43,7 @@ class FakeSystemd:
     failing: dict[str, str] = field(default_factory=dict)
     hanging: set[str] = field(default_factory=set)
     slow: set[str] = field(default_factory=set)
+    held: set[str] = field(default_factory=set)
     effects: dict[str, Callable[[], None]] = field(default_factory=dict)
     units: dict[str, UnitState] = field(default_factory=dict)
     _sources: dict[str, Source | None] = field(default_factory=dict)
@@ -199,8 +202,11 @@ class FakeSystemd:
             return
         if self._sources.get(unit) is not None:
             self.podman.vanish(self._container(unit)[0])
-        self._forget(unit)
-        self._tell(unit)
+        if unit in self.held:
+            self._set(unit, active_state="inactive", sub_state="dead")
+        else:
+            self._forget(unit)
+            self._tell(unit)
 
     def _appear(self, unit: str) -> bool:
         """Let a unit's container run; False if its image is missing."""
