@@ -5,6 +5,7 @@ Nothing in here changes what runs. An answer that is empty, old or corrupt ends 
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from agent import state
@@ -38,13 +39,14 @@ class Intake:
     def __init__(self, node: NodePorts, config: NodeConfig) -> None:
         self._node, self._config = node, config
         self._staged: Staged | None = None
+        self._staging = asyncio.Lock()
 
     async def propose(self, session: Session, asked: Propose) -> Verdict:
         """Stage and verify a proposal, and say what the node thinks of it."""
         number = asked.generation
         self.abort_all()
         try:
-            async with asyncio.timeout(LIMIT_S):
+            async with self._staging, asyncio.timeout(LIMIT_S):
                 staged = await self._stage(session, number, asked.root, asked.size)
                 refused = await verify(staged, self._node)
         except BundleError as err:
@@ -71,6 +73,12 @@ class Intake:
             unstage(self._node, self._staged.target.generation)
             self._staged = None
 
+    async def when_idle(self, collect: Callable[[], Awaitable[None]]) -> None:
+        """Do what would take contents away from a proposal, unless there is one."""
+        if self._staged is None and not self._staging.locked():
+            async with self._staging:
+                await collect()
+
     def accept(self, signed: SignedRecord) -> CommitRecord:
         """Return a record that counts, and remember it durably. Raises RecordError, UnfitError."""
         files = self._node.files
@@ -89,11 +97,13 @@ class Intake:
 
         Raises LeaderError, BundleError, UnfitError, NotTakenError.
         """
-        staged = self._staged
-        if staged is None or not _is_of(staged.target, record):
-            async with asyncio.timeout(LIMIT_S):
+        async with self._staging, asyncio.timeout(LIMIT_S):
+            staged = self._staged
+            if staged is None or not _is_of(staged.target, record):
                 staged = await self._stage(session, record.generation, record.root, record.size)
-        refused = await verify(staged, self._node)
+            else:  # what is new may be more by now: another plan has been put in place since
+                staged = await stage(staged.target, session, self._node)
+            refused = await verify(staged, self._node)
         if refused:
             raise NotTakenError(tuple(refused))
         self._staged = None

@@ -58,6 +58,11 @@ class Requests:
         if task is not None:
             task.cancel()
 
+    def cancel_all(self) -> None:
+        """Stop answering: the session has ended."""
+        for task in self._open.values():
+            task.cancel()
+
     async def _answer(self, request: Request) -> None:
         """Answer to the end. An error is an answer; a session that has ended needs none."""
         with suppress(LeaderError):

@@ -1,0 +1,285 @@
+"""The agent's life: finish what was cut, follow a leader if there is one, look after what runs.
+
+| task | does |
+|---|---|
+| `work` | finishes a cut apply, loads the rules, then applies what a leader committed |
+| `leader` | keeps a session open, takes in what is said |
+| `reports` | tells the leader, when something changed and as a heartbeat |
+| `units`, `rules` | hear of changes from systemd and the kernel |
+| `ticks` | looks at everything once in a while |
+| `watchdog` | tells PID 1 that the ticks still come |
+
+None ends before the agent does: what fails is logged, becomes a problem in the report, and is tried
+again. Nothing but `work` changes what runs, except that altered packet rules are restored.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, aclosing, suppress
+from typing import Final, Protocol
+
+from agent import notify, state
+from agent.apply import Outcome, apply, resume
+from agent.client import backoff_s
+from agent.collect import collect
+from agent.conversation import Conversation
+from agent.intake import Intake, NotTakenError
+from agent.ports import LeaderError, NodePorts, Session
+from agent.reporting import Reporting
+from agent.rules import Rules
+from agent.state import NodeConfig
+from agent.trust import RecordError
+from katgen.errors import KatError
+from katgen.protocol import Complaint, SignedRecord
+
+TICK_S: Final = 15
+COALESCE_S: Final = 0.1
+STOP_S: Final = 90
+"""How long a stop waits for the apply under way; one that is cut goes on at the next start."""
+RETRY_S: Final = 5
+RETRIES_S: Final = 300
+"""A committed plan that could not be applied is tried at the next tick, then ever less often."""
+STALLED_S: Final = 4 * TICK_S
+
+_log = logging.getLogger(__name__)
+
+
+class Leaders(Protocol):
+    """Where sessions come from."""
+
+    def session(self) -> AbstractAsyncContextManager[Session]:
+        """Connect. Raises LeaderError."""
+
+
+class Agent:
+    """One node's agent. `run` once."""
+
+    def __init__(self, node: NodePorts, config: NodeConfig, leaders: Leaders) -> None:
+        self._node, self._leaders = node, leaders
+        self._intake = Intake(node, config)
+        self._rules = Rules(node)
+        self._reporting = Reporting(node, config)
+        self._session: Session | None = None
+        self._wanted: SignedRecord | None = None
+        self._is_resumed = False
+        self._failures = 0
+        self._retry_at = 0.0
+        self._wake = asyncio.Event()
+        self._acting = asyncio.Lock()
+        self._ticked = node.clock.boottime()
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Be the agent until `stopping` is set, then let the apply under way come to its end."""
+        jobs: dict[str, Callable[[], Awaitable[None]]] = {
+            "work": self._work,
+            "leader": self._follow,
+            "reports": self._report,
+            "units": self._hear_units,
+            "rules": self._hear_rules,
+            "ticks": self._ticks,
+            "watchdog": self._watchdog,
+        }
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._keep(*one), name=one[0]) for one in jobs.items()]
+            notify.notify(notify.READY)
+            await stopping.wait()
+            notify.notify(notify.STOPPING)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(STOP_S):
+                    await self._acting.acquire()
+            for task in tasks:
+                task.cancel()
+
+    async def _keep(self, name: str, job: Callable[[], Awaitable[None]]) -> None:
+        """Run a job for ever. One that fails is begun again: no fault of one ends the others."""
+        while True:
+            try:
+                await job()
+            except KatError as err:
+                _log.warning("%s: %s, retrying in %d s", name, err, RETRY_S)
+            except Exception:  # noqa: BLE001 -- see above; it is logged, with its trace
+                _log.exception("%s failed, retrying in %d s", name, RETRY_S)
+            await self._node.clock.sleep(RETRY_S)
+
+    # --- what runs --------------------------------------------------------------------------------
+
+    async def _work(self) -> None:
+        """Finish what was cut, with no leader; then apply what is wanted, one at a time."""
+        self._is_resumed = await self._change(lambda: resume(self._node))
+        async with self._acting:
+            await self._rules.load()
+        self._told_of_rules()
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            if not self._is_resumed:
+                self._is_resumed = await self._change(lambda: resume(self._node))
+            elif self._wanted is not None and self._session is not None:
+                await self._take(self._session, self._wanted)
+
+    async def _take(self, session: Session, signed: SignedRecord) -> None:
+        """Put what a record commits in place; if that fails, everything stays as it is."""
+        if self._is_in_place(signed):
+            self._done(signed)
+            return
+        try:
+            record = self._intake.accept(signed)
+        except RecordError as err:
+            self._wanted = None
+            self._refuse("record", (Complaint("", str(err)),))
+            return
+        except KatError as err:
+            self._fail("record", (Complaint("", str(err)),))
+            return
+        self._reporting.problem("record")
+        if state.is_held(self._node.files):
+            return  # `kat-agent resume` has the agent look again
+        try:
+            target = await self._intake.target(session, signed, record)
+        except NotTakenError as err:
+            self._fail("bundle", err.complaints)
+            return
+        except (KatError, TimeoutError) as err:
+            self._fail("bundle", (Complaint("", str(err) or "it took too long"),))
+            return
+        self._reporting.problem("bundle")
+        if await self._change(lambda: apply(target, self._node)):
+            self._done(signed)
+            await self._collect()
+
+    def _is_in_place(self, signed: SignedRecord) -> bool:
+        """Whether nothing is left to do: a leader says at each session what must run."""
+        files = self._node.files
+        applied = state.load(files, state.APPLIED, state.Applied)
+        return applied is not None and applied.signed == signed and not files.stat(state.JOURNAL)
+
+    def _done(self, signed: SignedRecord) -> None:
+        self._failures = 0
+        if self._wanted is signed:
+            self._wanted = None
+        for topic in ("record", "bundle"):
+            self._reporting.problem(topic)
+
+    async def _change(self, step: Callable[[], Awaitable[Outcome | None]]) -> bool:
+        """Change the node; whether that came to its end."""
+        async with self._acting:
+            self._reporting.applying(now=True)
+            try:
+                outcome = await step()
+                await self._rules.learn()
+            except KatError as err:
+                self._fail("apply", (Complaint("", str(err)),))
+                return False
+            finally:
+                self._reporting.applying(now=False)
+        self._reporting.problem("apply", *(outcome.problems if outcome else ()))
+        for failed in outcome.failed if outcome else ():
+            _log.warning("%s did not start: %s", failed.unit, failed.result)
+        return True
+
+    async def _collect(self) -> None:
+        """Delete what no generation needs; that it cannot be is not the plan's fault."""
+        try:
+            await self._intake.when_idle(lambda: collect(self._node))
+        except KatError as err:
+            _log.warning("nothing is collected: %s, retrying after the next apply", err)
+
+    def _refuse(self, topic: str, complaints: tuple[Complaint, ...]) -> None:
+        for one in complaints:
+            _log.error("%s, nothing is changed", one.text)
+        self._reporting.problem(topic, *complaints)
+
+    def _fail(self, topic: str, complaints: tuple[Complaint, ...]) -> None:
+        """Say what went wrong, and try again later."""
+        self._refuse(topic, complaints)
+        wait = min(RETRIES_S, TICK_S * 2**self._failures) if self._failures < 8 else RETRIES_S  # noqa: PLR2004 -- no huge powers
+        self._failures += 1
+        self._retry_at = self._node.clock.boottime() + wait - TICK_S / 2
+
+    # --- the leader -------------------------------------------------------------------------------
+
+    async def _follow(self) -> None:
+        """Keep a session open. Without a leader everything on this node goes on."""
+        attempt, said = 0, ""
+        while True:
+            try:
+                async with self._leaders.session() as session:
+                    _log.info("the leader answers")
+                    attempt, said = 0, ""
+                    await self._converse(session)
+                    _log.info("the leader has closed the session")
+            except LeaderError as err:
+                if str(err) != said:
+                    _log.warning("no leader: %s, retrying", err)
+                said = str(err)
+            attempt += 1
+            await self._node.clock.sleep(backoff_s(attempt, random.random()))  # noqa: S311 -- spreads load, guards nothing
+
+    async def _converse(self, session: Session) -> None:
+        await self._reporting.hello(session)
+        self._session = session
+        try:
+            await Conversation(self._node, session, self._intake, self._committed).run()
+        finally:
+            self._session = None
+            self._reporting.gone()
+
+    def _committed(self, signed: SignedRecord) -> None:
+        self._wanted, self._failures = signed, 0
+        self._wake.set()
+
+    # --- what is heard and told -------------------------------------------------------------------
+
+    async def _report(self) -> None:
+        while True:
+            await self._reporting.news.wait()
+            await self._node.clock.sleep(COALESCE_S)
+            with suppress(LeaderError):  # the session's own reader sees it too
+                await self._reporting.tell()
+
+    async def _hear_units(self) -> None:
+        async with aclosing(self._node.systemd.changes()) as changes:
+            async for unit in changes:
+                self._reporting.heard(unit)
+
+    async def _hear_rules(self) -> None:
+        async with aclosing(self._node.network.table_changes()) as changes:
+            async for _ in changes:
+                await self._check_rules()
+
+    async def _check_rules(self) -> None:
+        async with self._acting:  # an apply loads rules itself
+            changed = await self._rules.check()
+        if changed:
+            self._told_of_rules()
+
+    def _told_of_rules(self) -> None:
+        problem = self._rules.problem
+        self._reporting.problem("rules", *([Complaint("", problem)] if problem else []))
+
+    # --- time -------------------------------------------------------------------------------------
+
+    async def _ticks(self) -> None:
+        while True:
+            await self._node.clock.sleep(TICK_S)
+            await self._tick()
+            self._ticked = self._node.clock.boottime()
+
+    async def _tick(self) -> None:
+        """Look at everything. An apply under way looks after itself."""
+        if not self._acting.locked():
+            await self._check_rules()
+        is_due = self._node.clock.boottime() >= self._retry_at
+        if is_due and (self._wanted is not None or not self._is_resumed):
+            self._wake.set()
+        self._reporting.tick()
+
+    async def _watchdog(self) -> None:
+        """Feed the watchdog as long as ticks come: one that hangs is no agent."""
+        interval = notify.watchdog_s() or STALLED_S
+        while True:
+            if self._node.clock.boottime() - self._ticked < STALLED_S:
+                notify.notify(notify.WATCHDOG)
+            await self._node.clock.sleep(interval / 3)

@@ -1,0 +1,130 @@
+"""What the leader is told of this node, and when: at a change, and at every tick that it lives."""
+
+import asyncio
+from typing import Final
+
+from msgspec.structs import replace
+
+from agent import state
+from agent.drift import file_drift, unit_drift
+from agent.ports import NodePorts, Session
+from agent.state import Applied, NodeConfig
+from agent.status import Now, Status
+from agent.wireguard_key import public_key
+from katgen.protocol import Complaint, Drift, Facts, Heartbeat, Hello, Report
+
+FACTS_S: Final = 3600
+"""How long slow facts of a session are taken as they were."""
+LOOKS: Final = 20
+"""Every so many ticks everything is asked for anew, as if nothing had been heard of changes."""
+
+
+class Reporting:
+    """Set `news` when something may have changed; `tell` then sends what there is to say."""
+
+    def __init__(self, node: NodePorts, config: NodeConfig) -> None:
+        self._node, self._config = node, config
+        self._status = Status(node, config.node)
+        self._changed: set[str] | None = None
+        self._problems: dict[str, tuple[Complaint, ...]] = {}
+        self._drift: tuple[Drift, ...] = ()
+        self._is_applying = False
+        self._session: Session | None = None
+        self._sent: Report | None = None
+        self._facts: Facts | None = None
+        self._measured = 0.0
+        self._ticks = 0
+        self._is_due = False
+        self.news = asyncio.Event()
+
+    async def hello(self, session: Session) -> None:
+        """Introduce the node. Raises LeaderError, UnfitError."""
+        facts = await self._measure()
+        applied = state.load(self._node.files, state.APPLIED, Applied)
+        epoch, generation = (applied.epoch, applied.generation) if applied else (0, 0)
+        held = state.is_held(self._node.files)
+        boot = self._node.machine.boot_id()
+        await session.send(Hello(self._config.node, boot, facts, epoch, generation, held))
+        self._session, self._sent, self._changed = session, None, None
+        self.news.set()
+
+    def gone(self) -> None:
+        """Stop telling: the session has ended."""
+        self._session = None
+
+    def heard(self, unit: str) -> None:
+        """Take in that a unit has changed; '' means that any may have."""
+        if not unit:
+            self._changed = None
+        elif self._changed is not None:
+            self._changed.add(unit)
+        self.news.set()
+
+    def problem(self, topic: str, *complaints: Complaint) -> None:
+        """Replace what is wrong with one topic; nothing means that it is fine."""
+        if self._problems.get(topic, ()) != complaints:
+            self._problems[topic] = complaints
+            self.news.set()
+
+    def applying(self, *, now: bool) -> None:
+        """Tell whether an apply is under way; after it, everything is looked at."""
+        self._is_applying = now
+        if not now:
+            self._changed = None
+        self.news.set()
+
+    def tick(self) -> None:
+        """Look for drift, and let the leader know that the node lives."""
+        self._ticks += 1
+        self._is_due = True
+        if self._ticks % LOOKS == 0:
+            self._changed = None
+        self._look_for_drift()
+        self.news.set()
+
+    async def tell(self) -> None:
+        """Send a report if there is something new, else a heartbeat if one is due.
+
+        Raises LeaderError, UnfitError.
+        """
+        self.news.clear()
+        session = self._session
+        if session is None:
+            return
+        facts = await self._measure()
+        changed, self._changed = self._changed, set()
+        try:
+            made = await self._status.report(self._now(facts), changed)
+        except BaseException:
+            self._changed = None  # nothing that was heard is lost
+            raise
+        due, self._is_due = self._is_due, False
+        if made != self._sent:
+            known = self._sent is not None and self._sent.facts == facts
+            await session.send(replace(made, facts=None) if known else made)
+            self._sent = made
+        elif due:
+            await session.send(Heartbeat())
+
+    def _now(self, facts: Facts) -> Now:
+        problems = tuple(one for some in self._problems.values() for one in some)
+        return Now(self._is_applying, problems, self._drift, facts)
+
+    async def _measure(self) -> Facts:
+        """Return slow facts; they are measured at the start and once an hour."""
+        now = self._node.clock.boottime()
+        if self._facts is None or now - self._measured > FACTS_S:
+            facts = await self._node.machine.facts()
+            link = await self._node.network.interface_of(self._config.advertise_address)
+            key = public_key(self._node.files)
+            self._facts = replace(facts, interface=link, public_key=key)
+            self._measured = now
+        return self._facts
+
+    def _look_for_drift(self) -> None:
+        if self._is_applying:
+            return
+        applied = state.load(self._node.files, state.APPLIED, Applied)
+        if applied is not None:
+            units = unit_drift(applied, self._status.states, self._status.over())
+            self._drift = (*file_drift(self._node.files, applied), *units)
