@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from katgen.bundle import entry
+from katgen.leader.holds import Fault, Reason
 from katgen.leader.services import NotConnectedError
 from katgen.names import NodeName, WorkloadKey, split_key
 from katgen.protocol import Complaint, Propose, ToAgent, ToLeader, Verdict
@@ -100,6 +101,20 @@ def _accepted(answers: Answers, rendered: Rendered) -> frozenset[str]:
             for name in rendered.sets_of(node):
                 digests |= {entry(one).digest for one in rendered.shared[name].artifacts}
     return frozenset(digests)
+
+
+def faults(
+    judged: Judgement, rendered: Rendered, changed: Collection[WorkloadKey]
+) -> dict[WorkloadKey, Fault]:
+    """Return what to hold back because of refusals, with the tools' own words."""
+    found: dict[WorkloadKey, Fault] = {}
+    for refusal in judged.refusals:
+        one = refusal.complaint
+        what = f"{one.path}: {one.text}" if one.path else one.text
+        fault = Fault(Reason.REFUSED, f"node {refusal.node} refuses {what}")
+        for key in blamed(refusal, rendered, changed):
+            found.setdefault(key, fault)
+    return found
 
 
 def blamed(

@@ -27,7 +27,6 @@ from katgen.protocol import (
     LogEnd,
     Propose,
     Pulled,
-    PullProgress,
     Report,
     SignedRecord,
     ToAgent,
@@ -75,17 +74,17 @@ class Socket(Protocol):
 class Listener(Protocol):
     """Who hears what agents say of their own accord (`katgen.leader.loop.Loop`)."""
 
-    async def arrived(self, node: NodeName, hello: Hello) -> SignedRecord | None:
-        """Take note of a session that begins; return what must run, which is said first.
-
-        What must run is found last, without a pause before the return.
-        """
+    def arrived(self, hello: Hello) -> None:
+        """Take note that a node has a session."""
 
     def left(self, node: NodeName) -> None:
-        """Take note that a node has no session any more."""
+        """Take note that a node has none any more."""
 
-    async def heard(self, node: NodeName, message: Report | Heartbeat) -> SignedRecord | None:
-        """Take in a report; return what must run if the node may not know."""
+    def heard(self, node: NodeName, message: Report | Heartbeat) -> None:
+        """Take in a report."""
+
+    def record(self) -> SignedRecord | None:
+        """Return what must run, if anything has been committed."""
 
 
 class _TooSlowError(KatError):
@@ -142,7 +141,6 @@ class Sessions:
         self._sessions: dict[NodeName, _Session] = {}
         self._ids = count(1)
         self.listener: Listener | None = None
-        self.on_progress: Callable[[NodeName, PullProgress], None] = lambda _node, _progress: None
 
     def connected(self) -> frozenset[NodeName]:
         """Return the nodes that have a session."""
@@ -155,14 +153,13 @@ class Sessions:
         if hello is None:
             await ws.close()
             return
-        signed = await self.listener.arrived(node, hello) if self.listener is not None else None
-        # No pause from here on until the record is queued: it is the first that an agent hears.
         older = self._sessions.get(node)
         if older is not None:
             _LOG.info("a newer session replaces the old one", extra={"node": node})
             older.end()
         self._sessions[node] = session
-        _tell_record(session, signed)
+        # Nothing is awaited since then, so that the record is the first that the agent hears.
+        self._welcome(session, hello)
         try:
             await self._converse(session)
         finally:
@@ -183,6 +180,14 @@ class Sessions:
             _LOG.warning("an agent began without a hello of its own", extra={"node": session.node})
             return None
         return first
+
+    def _welcome(self, session: _Session, hello: Hello) -> None:
+        if self.listener is None:
+            return
+        signed = self.listener.record()
+        if signed is not None:
+            session.put(Commit(signed))
+        self.listener.arrived(hello)
 
     async def _converse(self, session: _Session) -> None:
         tasks = {
@@ -213,9 +218,9 @@ class Sessions:
             message = await _receive(session.socket)
             if message is None:
                 return
-            await self._take(session, message)
+            self._take(session, message)
 
-    async def _take(self, session: _Session, message: ToLeader) -> None:
+    def _take(self, session: _Session, message: ToLeader) -> None:
         match message:
             case Hello():
                 pass  # known from the beginning of the session
@@ -223,12 +228,9 @@ class Sessions:
                 if isinstance(message, Report) and message.node != session.node:
                     return
                 if self.listener is not None:
-                    _tell_record(session, await self.listener.heard(session.node, message))
+                    self.listener.heard(session.node, message)
             case Verdict():
                 session.answer(_proposal(message.generation), message)
-            case PullProgress():
-                self.on_progress(session.node, message)
-                session.answer(message.id, message)
             case _:
                 session.answer(message.id, message)
 
@@ -289,12 +291,10 @@ class Sessions:
 
     async def reported(self, node: NodeName, report: Report) -> SignedRecord | None:
         """Take in a report that came without a session; return what must run, if anything."""
-        return await self.listener.heard(node, report) if self.listener is not None else None
-
-
-def _tell_record(session: _Session, signed: SignedRecord | None) -> None:
-    if signed is not None:
-        session.put(Commit(signed))
+        if self.listener is None:
+            return None
+        self.listener.heard(node, report)
+        return self.listener.record()
 
 
 def _proposal(generation: int) -> str:

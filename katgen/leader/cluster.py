@@ -1,0 +1,154 @@
+"""The cluster as the leader sees it now, in memory: written by the loop, read by the API."""
+
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+
+from katgen.leader.answers import Instance, Status
+from katgen.leader.bundles import Bundles
+from katgen.leader.clock import shown_time
+from katgen.leader.holds import Hold
+from katgen.leader.instances import Sight, instances, units_of
+from katgen.leader.planstore import Committed
+from katgen.names import NodeName, WorkloadKey
+from katgen.planned import Plan
+from katgen.protocol import BundleAnswer, Facts, Report
+from katgen.quantity import cpu_text, memory_text
+from katgen.render.cluster import Rendered
+
+REMEMBERED: Final = 1000
+"""Changes of objects whose workloads are known, for who asks how far they are."""
+
+
+@dataclass(eq=False, slots=True)
+class Cluster:
+    """See the module. Whoever changes something calls `notify`.
+
+    `heard` is when a node was last heard of, Unix seconds. `pending` says what workloads wait for
+    that are in no proposal yet, `unfit` what nodes said that could not take the last one.
+    `activity` is what the loop does now (resolving, proposing or nothing), `trouble` why it does
+    not get on. All changes of objects up to the store's revision `considered` have been acted on.
+    """
+
+    committed: Committed | None = None
+    rendered: Rendered | None = None
+    bundles: Bundles = field(default_factory=Bundles)
+    reports: dict[NodeName, Report] = field(default_factory=dict)
+    facts: dict[NodeName, Facts] = field(default_factory=dict)
+    heard: dict[NodeName, float] = field(default_factory=dict)
+    connected: frozenset[NodeName] = frozenset()
+    not_ready: set[NodeName] = field(default_factory=set)
+    holds: Mapping[WorkloadKey, Hold] = field(default_factory=dict)
+    pending: Mapping[WorkloadKey, str] = field(default_factory=dict)
+    unfit: Mapping[NodeName, str] = field(default_factory=dict)
+    activity: str = ""
+    trouble: str = ""
+    considered: int = 0
+    _touched: dict[int, frozenset[WorkloadKey]] = field(default_factory=dict)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    # -- news
+
+    def notify(self) -> None:
+        """Wake whoever waits for news."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def changed(self) -> None:
+        """Wait for the next news. Look before you wait, without a pause in between."""
+        await self._changed.wait()
+
+    def touch(self, revision: int, workloads: Collection[WorkloadKey]) -> None:
+        """Remember what a change of objects was about."""
+        self._touched[revision] = self._touched.get(revision, frozenset()) | frozenset(workloads)
+        while len(self._touched) > REMEMBERED:
+            del self._touched[next(iter(self._touched))]
+
+    def touched(self, revision: int) -> frozenset[WorkloadKey] | None:
+        """Return the workloads that a change was about; None if it is not known (any more)."""
+        return self._touched.get(revision)
+
+    # -- what the API shows
+
+    @property
+    def plan(self) -> Plan | None:
+        """The last committed plan."""
+        return self.committed.plan if self.committed else None
+
+    @property
+    def mark(self) -> tuple[int, int]:
+        """Return (epoch, generation) of the last committed plan; zeros if there is none."""
+        if self.committed is None:
+            return 0, 0
+        return self.committed.epoch, self.committed.plan.generation
+
+    def sight(self) -> Sight:
+        """Return what instances and workloads are judged by."""
+        return Sight(self.plan, self.reports, self.holds, self.pending, self.connected)
+
+    def instances(self) -> Sequence[Instance]:
+        """Return every placed instance with what its node reported of it."""
+        return instances(self.plan, units_of(self.reports.values())) if self.plan else ()
+
+    def node_status(self, node: NodeName) -> Status:
+        """Return the status of a node, which may never have reported."""
+        report, facts = self.reports.get(node), self.facts.get(node)
+        status = {
+            "condition": self._condition(node),
+            "sync": self._sync(node, report),
+            "workloadInstances": self._placed(node),
+            **_machine(facts),
+        }
+        if node in self.heard:
+            status["lastHeartbeatTime"] = shown_time(self.heard[node])
+        if report is not None:
+            status["generation"] = report.generation
+            status["held"] = report.held
+            status["drift"] = msgspec.to_builtins(report.drift)
+            status["problems"] = msgspec.to_builtins(report.problems)
+        if node in self.unfit:
+            status["unfit"] = self.unfit[node]
+        return status
+
+    def _condition(self, node: NodeName) -> str:
+        known = node in self.reports or node in self.connected or node in self.facts
+        return "Ready" if known and node not in self.not_ready else "NotReady"
+
+    def _sync(self, node: NodeName, report: Report | None) -> str:
+        if report is None or node not in self.connected:
+            return "late"
+        behind = (report.epoch, report.generation) < self.mark
+        return "late" if behind and report.sync == "in sync" else report.sync
+
+    def _placed(self, node: NodeName) -> list[str]:
+        placed = self.rendered.placed.get(node, ()) if self.rendered else ()
+        return [
+            f"{one.of.key}/{one.placement.ordinal}-{one.placement.incarnation}" for one in placed
+        ]
+
+    def bundle(self, node: NodeName, generation: int) -> BundleAnswer | None:
+        """Return a node's part of a proposed or committed plan; None if it is neither."""
+        return self.bundles.answer(node, generation)
+
+    def contents(self, node: NodeName, digests: Collection[str]) -> Mapping[str, bytes]:
+        """Return files by digest, of the node's own bundles only; unknown digests are left out."""
+        return self.bundles.contents(node, digests)
+
+
+def _machine(facts: Facts | None) -> dict[str, object]:
+    if facts is None:
+        return {}
+    overlay = {"interface": facts.interface, "publicKey": facts.public_key}
+    return {
+        "capacity": {
+            "cpu": cpu_text(facts.cpu_millis),
+            "memory": memory_text(facts.memory_bytes),
+            "customResources": {name: str(count) for name, count in facts.custom.items()},
+        },
+        "overlayNetwork": {name: value for name, value in overlay.items() if value},
+        "versions": {k: v for k, v in msgspec.to_builtins(facts.versions).items() if v},
+        "manifestVersions": list(facts.formats),
+    }

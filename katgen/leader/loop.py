@@ -1,0 +1,486 @@
+"""From what is stored to what runs: plan, check, render, propose, commit, and hear how it went.
+
+One thing at a time, in passes: a pass takes all that is wanted at its beginning; what arrives
+meanwhile is for the next. A pass holds no policy of its own: `candidate` says what the next plan
+is, `propose` what answers mean, `holds` who has to wait and for how long.
+"""
+
+import asyncio
+import gc
+import logging
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from katgen import plan as planning
+from katgen.leader import events, machines, propose
+from katgen.leader.answers import Preview, Progress, Trouble
+from katgen.leader.bundles import size_of, touched
+from katgen.leader.candidate import (
+    Base,
+    BlockedError,
+    Candidate,
+    Input,
+    drafted,
+    numbered,
+)
+from katgen.leader.changes import follow
+from katgen.leader.clock import Clock
+from katgen.leader.cluster import Cluster
+from katgen.leader.desired import Pinner, Resolved, Standing, Wanted, resolved, wanted
+from katgen.leader.documents import Stored
+from katgen.leader.events import Chronicle, Happening
+from katgen.leader.fetcher import Fetcher
+from katgen.leader.holds import (
+    Fault,
+    after_nodes_changed,
+    held,
+    in_force,
+    next_retry,
+)
+from katgen.leader.images import Pin, fetches, pins_to_drop
+from katgen.leader.preview import Trial, preview
+from katgen.leader.publisher import Publisher, Signs
+from katgen.leader.resolving import NO_NODE, Resolver, fault_of, pin_from, requests
+from katgen.leader.resting import Rests
+from katgen.leader.roll import Roll
+from katgen.leader.sessions import Sessions
+from katgen.leader.stock import Stock
+from katgen.leader.store import ConflictError, Store, StoreError
+from katgen.names import NodeName, WorkloadKey
+from katgen.planned import Inventory
+from katgen.protocol import Abort, Commit, Facts, Heartbeat, Hello, Propose, Report, SignedRecord
+from katgen.render.cluster import render
+from katgen.schedule.explain import Explanation
+
+_LOG: Final = logging.getLogger(__name__)
+BATCH_S: Final = 1.0
+"""How long a pass waits for pulls that it has begun; slower ones are for a later pass."""
+_RETRY_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class LoopPorts:
+    """What the loop works with. `uid` is the cluster's."""
+
+    store: Store
+    signer: Signs
+    sessions: Sessions
+    clock: Clock
+    cluster: Cluster
+    chronicle: Chronicle
+    uid: str
+
+
+class Loop:
+    """See the module. `run` never ends by itself."""
+
+    def __init__(self, ports: LoopPorts) -> None:
+        self._ports = ports
+        self._cluster, self._clock = ports.cluster, ports.clock
+        self._wake = asyncio.Event()
+        self._stock = Stock(ports.store, ports.cluster, ports.clock, self._objects_changed)
+        self._publisher = Publisher(ports.store, ports.signer, ports.uid, ports.clock)
+        self._fetcher = Fetcher(ports.sessions, on_progress=self._tell)
+        self._resolver = Resolver(self._publisher, ports.clock)
+        self._roll = Roll(ports.store, ports.clock, ports.cluster, ports.chronicle)
+        self._rests = Rests(ports.clock)
+        self._base: Base | None = None
+        self._standing: Standing | None = None
+        self._finished: machines.Finished = {}
+        self._pinner = Pinner()
+        ports.sessions.listener = self
+
+    # -- life
+
+    async def run(self) -> None:
+        """Load, then carry out whatever is wanted, for ever."""
+        await self._load()
+        gc.collect()
+        gc.freeze()  # what was loaded stays; the collector need not look at it again
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._stock.follow(), name="watch objects")
+                group.create_task(self._ports.chronicle.run(), name="write events")
+                group.create_task(self._roll.run(), name="watch nodes")
+                group.create_task(self._work(), name="plan and publish")
+        finally:
+            await self._fetcher.close()
+
+    async def _load(self) -> None:
+        while True:
+            try:
+                await self._recall()
+                await self._stock.load()
+            except StoreError as err:
+                _LOG.warning("the store does not answer, retrying in 5 s: %s", err)
+                await self._clock.sleep(_RETRY_S)
+            else:
+                self._wake.set()
+                return
+
+    async def _recall(self) -> None:
+        recalled = await self._publisher.load()
+        self._resolver.pins = dict(recalled.pins)
+        committed = recalled.committed
+        if committed is None:
+            self._base = self._standing = None
+            return
+        plan = committed.plan
+        record = msgspec.json.decode(committed.signed.record)
+        rendered = render(plan)
+        state = planning.start(plan.specs, plan.inventory, plan).state
+        self._base = Base(state, rendered, is_stale=rendered.root.digest != record["root"])
+        self._standing = Standing(plan.specs, recalled.uids)
+        self._finished = plan.inventory.finished
+        self._cluster.committed, self._cluster.rendered = committed, rendered
+        self._cluster.bundles.put(plan.generation, rendered)
+        self._cluster.bundles.keep_only(plan.generation)
+        self._rests.committed(plan.generation)
+        self._roll.expect(plan.inventory.nodes)
+
+    async def _work(self) -> None:
+        while True:
+            await self._until_wanted()
+            self._wake.clear()
+            try:
+                await self._settle()
+            except StoreError as err:
+                _LOG.warning("the store does not answer, retrying in 5 s: %s", err)
+                await self._clock.sleep(_RETRY_S)
+                self._wake.set()
+            except ConflictError:
+                _LOG.warning("another leader has committed a plan, reading it")
+                await self._load()
+
+    async def _until_wanted(self) -> None:
+        """Wait for news, for an image, or for the time of the next retry."""
+        retry = next_retry(self._cluster.holds.values(), self._clock.monotonic())
+        waits = {
+            asyncio.create_task(self._wake.wait(), name="news"),
+            asyncio.create_task(self._fetcher.first(), name="an image"),
+        }
+        if retry is not None:
+            delay = max(0.0, retry - self._clock.monotonic())
+            waits.add(asyncio.create_task(self._clock.sleep(delay), name="a retry"))
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in waits:
+                one.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+
+    # -- one pass after the other
+
+    async def _settle(self) -> None:
+        """Carry out what is wanted now, as far as it can be."""
+        is_done = False
+        try:
+            while not is_done:
+                is_done = await self._pass()
+            self._cluster.trouble = ""
+        except BlockedError as err:
+            _LOG.error("no plan can be made: %s", err)
+            self._cluster.trouble = str(err)
+            self._cluster.considered = max(self._cluster.considered, self._stock.seen)
+        finally:
+            self._cluster.activity = ""
+            self._tell()
+
+    async def _pass(self) -> bool:
+        """Take one step; return whether there is nothing more to do now."""
+        seen = self._stock.seen
+        self._cluster.activity = "resolving"
+        self._tell()
+        images = resolved(self._stock.want.specs, self._resolver.pins, self._pinner)
+        if await self._resolve(images):
+            return False
+        found = drafted(self._input(images))
+        self._hold(found.faults)
+        if found.candidate is None or not found.candidate.plan.inventory.nodes:
+            self._over(seen)
+            return True
+        if not await self._prefetch(found.candidate):
+            await self._publish(found.candidate)
+        return False
+
+    def _input(self, images: Resolved, trial: Trial | None = None) -> Input:
+        want = trial.want if trial else self._stock.want
+        return Input(
+            want=want,
+            images=images,
+            standing=self._standing,
+            base=self._base,
+            inventory=self._inventory(want),
+            held=self._held(want) | (frozenset(trial.faults) if trial else self._fetcher.waiting()),
+            is_trial=trial is not None,
+        )
+
+    def _inventory(self, want: Wanted) -> Inventory:
+        before = self._base.plan.inventory if self._base else machines.NOTHING
+        made = machines.inventory(want.nodes, self._cluster.facts, before, self._finished)
+        rested = self._rests.over(self._base.plan, self._cluster.reports) if self._base else ()
+        return msgspec.structs.replace(made, rested=frozenset(rested)) if rested else made
+
+    def _held(self, want: Wanted) -> frozenset[WorkloadKey]:
+        holds = self._cluster.holds
+        versions = {key: want.version(key) for key in holds}
+        return in_force(holds, versions, self._clock.monotonic())
+
+    def _over(self, seen: int) -> None:
+        """Note that nothing is left to do for what had been seen; forget holds that are over."""
+        want = self._stock.want
+        kept = self._held(want) | self._fetcher.waiting()
+        self._cluster.holds = {k: one for k, one in self._cluster.holds.items() if k in kept}
+        self._pinner.forget(want.specs.workloads.keys())
+        self._cluster.considered = max(self._cluster.considered, seen)
+
+    # -- images
+
+    async def _resolve(self, images: Resolved) -> bool:
+        """Ask what unresolved images are; return whether anything is known that was not before."""
+        if await self._take_fetched(images):
+            return True
+        want = self._stock.want
+        open_ones = images.unresolved - self._held(want) - self._fetcher.waiting()
+        known = self._resolver.looked_up(want, open_ones)
+        if known:
+            await self._resolver.remember(known)
+            return True
+        plan = self._base.plan if self._base else None
+        asked = requests(want, open_ones, plan, self._cluster.connected)
+        self._hold(dict.fromkeys(asked.nodeless, NO_NODE))
+        if self._fetcher.start(asked.fetches):
+            self._tell()
+            await self._fetcher.settle(BATCH_S)
+            return await self._take_fetched(images)
+        return False
+
+    async def _prefetch(self, candidate: Candidate) -> bool:
+        """Have new images where they are needed; return whether that changed anything."""
+        before = self._base.plan if self._base else None
+        changed = sorted(candidate.target.changed)
+        wanted = fetches(before, candidate.plan, changed, self._cluster.connected)
+        lacking = self._fetcher.lacking(wanted)
+        if not lacking:
+            return False
+        self._fetcher.start(lacking)
+        self._tell()
+        await self._fetcher.settle(BATCH_S)
+        await self._take_fetched(None)
+        return True
+
+    async def _take_fetched(self, images: Resolved | None) -> bool:
+        """Take in what nodes answered about images: pins, and holds."""
+        ended = self._fetcher.done()
+        want = self._stock.want
+        pins: dict[WorkloadKey, Pin] = {}
+        faults: dict[WorkloadKey, Fault] = {}
+        for one in ended:
+            fault, pin = fault_of(one), pin_from(one, want)
+            key = one.fetch.workload
+            if fault is not None and key in want.specs.workloads:
+                faults[key] = fault
+            elif pin is not None and (images is None or key in images.unresolved):
+                pins[key] = pin
+        self._hold(faults)
+        await self._resolver.remember(pins)
+        return bool(ended)
+
+    # -- holds
+
+    def _hold(self, faults: Mapping[WorkloadKey, Fault]) -> None:
+        """Hold workloads back, and say so where it is news."""
+        now, want = self._clock.monotonic(), self._stock.want
+        made = dict(self._cluster.holds)
+        for key, fault in faults.items():
+            before = made.get(key)
+            made[key] = held(before, key, fault, version=want.version(key), now=now)
+            self._ports.chronicle.record(events.of_workload(key, fault.reason.value, fault.message))
+            _LOG.warning("%s is held back: %s", key, fault.message, extra={"reason": fault.reason})
+        self._cluster.holds = made
+
+    # -- publishing
+
+    async def _publish(self, candidate: Candidate) -> None:
+        """Propose a plan, and commit it unless a node's tool refuses it."""
+        made = numbered(candidate, await self._publisher.number())
+        bundles, number = self._cluster.bundles, made.plan.generation
+        bundles.put(number, made.rendered)
+        self._cluster.activity = "proposing"
+        self._tell()
+        is_committed = False
+        try:
+            if await self._is_accepted(made):
+                is_committed = await self._commit(made)
+        finally:
+            bundles.keep_only(number if is_committed else self._cluster.mark[1])
+
+    async def _is_accepted(self, made: Candidate) -> bool:
+        """Ask the nodes; hold back what a tool refuses."""
+        before = self._base.rendered if self._base and not self._base.is_stale else None
+        nodes = touched(before, made.rendered) & self._cluster.connected
+        if not nodes:
+            return True
+        rendered, number = made.rendered, made.plan.generation
+        size, timeout_s = size_of(rendered), self._timeout_s(made)
+        message = Propose(number, rendered.root.digest, size, timeout_s)
+        answers = await propose.ask_all(self._ports.sessions, nodes, message)
+        judged = propose.judge(answers, rendered)
+        self._tell_unwell(judged)
+        if not judged.refusals:
+            return True
+        for node in sorted(nodes):
+            self._ports.sessions.tell(node, Abort(number))
+        faults = propose.faults(judged, rendered, made.target.changed)
+        if not faults:
+            raise BlockedError("; ".join(r.complaint.text for r in judged.refusals))
+        self._hold(faults)
+        return False
+
+    def _timeout_s(self, made: Candidate) -> float:
+        profile = made.plan.specs.cluster.spec.failure_profile
+        return propose.FAST_TIMEOUT_S if profile == "Fast" else propose.TIMEOUT_S
+
+    def _tell_unwell(self, judged: propose.Judgement) -> None:
+        late = dict.fromkeys(judged.late, "did not answer the last proposal in time")
+        self._cluster.unfit = {**late, **judged.unfit}
+        for reason, nodes in (("Unfit", judged.unfit), ("Late", late)):
+            for node, text in nodes.items():
+                self._ports.chronicle.record(Happening("", "Node", node, reason, text, node))
+
+    async def _commit(self, made: Candidate) -> bool:
+        """Write the record, then let every agent hear of it; False if it was not written."""
+        want, changed = self._stock.want, made.target.changed
+        uids = {key: want.uid(key) for key in changed if key in made.plan.workloads}
+        dropped = pins_to_drop(self._resolver.pins, want.specs.workloads)
+        cluster = self._cluster
+        done = await self._publisher.commit(cluster.committed, made, uids, dropped)
+        if done is None:
+            return False
+        old = self._standing.uids if self._standing else {}
+        kept = {key: uid for key, uid in old.items() if key not in changed}
+        self._standing = Standing(made.plan.specs, {**kept, **uids})
+        self._base = Base(made.state, made.rendered)
+        self._finished = machines.still_finished(self._finished, made.plan.specs)
+        self._settled(made, dropped)
+        cluster.committed, cluster.rendered = done, made.rendered
+        for node in sorted(cluster.connected):
+            self._ports.sessions.tell(node, Commit(done.signed))
+        _LOG.info("committed", extra={"generation": made.plan.generation})
+        self._tell()
+        return True
+
+    def _settled(self, made: Candidate, dropped: Iterable[WorkloadKey]) -> None:
+        """Forget what a commit has answered."""
+        for key in dropped:
+            self._resolver.pins.pop(key, None)
+        held_now = self._held(self._stock.want)
+        self._cluster.holds = {
+            key: one
+            for key, one in self._cluster.holds.items()
+            if key in held_now or key not in made.target.changed
+        }
+        self._fetcher.ready.clear()  # an image that is not used soon may be collected
+        self._rests.committed(made.plan.generation)
+
+    # -- what agents say (sessions.Listener)
+
+    def record(self) -> SignedRecord | None:
+        """Return what must run, if anything has been committed."""
+        return self._cluster.committed.signed if self._cluster.committed else None
+
+    def arrived(self, hello: Hello) -> None:
+        """Take note that a node has a session."""
+        node = hello.node
+        self._cluster.connected = self._ports.sessions.connected()
+        self._cluster.heard[node] = self._clock.now()
+        self._roll.arrived(node)
+        self._learn(node, hello.facts)
+        self._nodes_changed()
+
+    def left(self, node: NodeName) -> None:
+        """Take note that a node has no session any more."""
+        self._cluster.connected = self._ports.sessions.connected()
+        self._fetcher.forget(node)
+        self._roll.left(node)
+        self._tell()
+
+    def heard(self, node: NodeName, message: Report | Heartbeat) -> None:
+        """Take in a report."""
+        cluster = self._cluster
+        cluster.heard[node] = self._clock.now()
+        if isinstance(message, Heartbeat):
+            return
+        before = cluster.reports.get(node)
+        cluster.reports[node] = message
+        if message.facts is not None and self._learn(node, message.facts):
+            self._nodes_changed()
+        plan = cluster.plan
+        if plan is not None:
+            self._ports.chronicle.record(*events.of_report(plan, before, message))
+            finished = machines.finished(self._finished, plan, message)
+            if finished is not self._finished:
+                self._finished = finished
+                self._wake.set()
+        self._tell()
+
+    def _learn(self, node: NodeName, facts: Facts) -> bool:
+        known = self._cluster.facts.get(node)
+        self._cluster.facts[node] = facts
+        return known != facts
+
+    def _nodes_changed(self) -> None:
+        self._cluster.holds = after_nodes_changed(self._cluster.holds.values())
+        self._wake.set()
+        self._tell()
+
+    def _objects_changed(self, kinds: frozenset[str]) -> None:
+        if "Node" in kinds:
+            self._nodes_changed()
+        self._wake.set()
+        self._tell()
+
+    def _tell(self) -> None:
+        """Show what is going on to whoever waits for it."""
+        self._cluster.pending = self._fetcher.progress()
+        self._cluster.notify()
+
+    # -- what people ask (services.Planning)
+
+    async def preview(self, documents: Sequence[Stored] | None) -> Preview:
+        """Return the plan that this whole set of objects would make; None: what is stored."""
+        now = self._stock.want
+        want = now if documents is None else wanted(documents, now)
+        pins = self._resolver.pins
+        images = resolved(want.specs, pins, Pinner())
+        plan = self._base.plan if self._base else None
+        open_ones = images.unresolved - self._held(want)
+        known = self._resolver.looked_up(want, open_ones)
+        asked = requests(want, open_ones - known.keys(), plan, self._cluster.connected)
+        faults = await self._resolver.look_up(want, asked, Fetcher(self._ports.sessions))
+        pins = {**self._resolver.pins, **self._resolver.looked_up(want, open_ones)}
+        images = resolved(want.specs, pins, Pinner())
+        holds = {key: self._cluster.holds[key] for key in self._held(want)}
+        trial = Trial(want, faults, holds)
+        try:
+            found = drafted(self._input(images, trial))
+        except BlockedError as err:
+            mark = self._cluster.mark[1]
+            return Preview(mark, mark, "", {}, problems=(Trouble("plan", str(err)),))
+        before = self._base.rendered if self._base else None
+        return preview(before, found, trial, self._cluster.mark[1] + 1)
+
+    async def explain(self, workload: WorkloadKey) -> Explanation | None:
+        """Say why a workload runs where it does; None if there is no such workload."""
+        plan = self._base.plan if self._base else None
+        specs = self._stock.want.specs
+        if plan is None or workload not in specs.workloads:
+            return None
+        return planning.explain(specs, self._inventory(self._stock.want), plan, workload)
+
+    def changes(self, revision: int) -> AsyncIterator[Progress]:
+        """Yield how far the change of this store revision is, whenever that changes, to its end."""
+        return follow(self._cluster, self._clock, revision)

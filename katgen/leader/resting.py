@@ -1,0 +1,46 @@
+"""When numbers that lost their owner may be used again (spec §4)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from katgen.leader.clock import Clock
+from katgen.names import NodeName
+from katgen.planned import Plan
+from katgen.protocol import Report
+
+REST_S: Final = 600.0
+LOT: Final = 32
+"""Numbers are taken back in lots, since it costs a look at the whole cluster."""
+
+
+@dataclass(eq=False, slots=True)
+class Rests:
+    """Knows when plans were committed; those from before it began count from its beginning."""
+
+    clock: Clock
+    _times: dict[int, float] = field(default_factory=dict)
+
+    def committed(self, generation: int) -> None:
+        """Take note of a commit."""
+        self._times[generation] = self.clock.monotonic()
+
+    def over(self, plan: Plan, reports: Mapping[NodeName, Report]) -> frozenset[str]:
+        """Return what has rested 10 minutes and is given up by every node, if it is worth it."""
+        if not plan.resting:
+            return frozenset()
+        done = self._done(plan, reports)
+        lacks = any(one.unplaced for one in plan.workloads.values())
+        rested = frozenset(
+            name for name, one in plan.resting.items() if one.released_generation <= done
+        )
+        return rested if len(rested) >= LOT or lacks else frozenset()
+
+    def _done(self, plan: Plan, reports: Mapping[NodeName, Report]) -> int:
+        """Return the generation up to which numbers have rested."""
+        acknowledged = [reports[n].generation if n in reports else 0 for n in plan.inventory.nodes]
+        now = self.clock.monotonic()
+        old = [number for number, at in self._times.items() if now - at >= REST_S]
+        for number in sorted(old)[:-1]:
+            del self._times[number]
+        return min([max(old, default=0), *acknowledged])
