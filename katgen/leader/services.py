@@ -7,6 +7,7 @@ from typing import Final, Protocol
 from aiohttp import web
 
 from katgen.leader.answers import Event, Generation, Instance, Preview, Progress, Status
+from katgen.leader.clock import Clock
 from katgen.leader.objects import Objects, Stored
 from katgen.leader.store import Store
 from katgen.leader.tokens import Tokens
@@ -108,6 +109,7 @@ class Services:
     view: View
     chronicle: Chronicle
     agents: Agents
+    clock: Clock
 
 
 SERVICES: Final = web.AppKey("services", Services)

@@ -1,0 +1,148 @@
+"""The API: routes, and what holds for all of them."""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from http import HTTPStatus
+from typing import Final
+
+import msgspec
+from aiohttp import hdrs, web
+
+from katgen.errors import Problem
+from katgen.leader.answers import trouble
+from katgen.leader.auth import REQUEST_ID
+from katgen.leader.errors import RequestError
+from katgen.leader.routes import ROUTES
+from katgen.leader.services import SERVICES, NotConnectedError, Services
+from katgen.leader.store import StoreError
+
+ANSWER_S: Final = 120.0
+"""For an answer that is no stream."""
+SMALL_BODY_BYTES: Final = 4 << 20
+"""Of what is no upload: reports, lists of digests."""
+_LOG: Final = logging.getLogger(__name__)
+_QUIET: Final = frozenset({"/healthz", "/readyz"})
+_PROBLEM: Final = "application/problem+json"
+_BEGUN: Final = web.RequestKey("begun", bool)
+"""Set once the head of the answer is sent."""
+_Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def make_app(services: Services) -> web.Application:
+    """Return the API over these services."""
+    app = web.Application(
+        middlewares=[_numbered, _explained, _bounded], client_max_size=SMALL_BODY_BYTES
+    )
+    app[SERVICES] = services
+    app.on_response_prepare.append(_begun)
+    app.add_routes(ROUTES)
+    return app
+
+
+@web.middleware
+async def _numbered(request: web.Request, handler: _Next) -> web.StreamResponse:
+    """Give each request an id, and log how it went."""
+    request[REQUEST_ID] = secrets.token_hex(8)
+    begun = time.monotonic()
+    status = 0
+    try:
+        response = await handler(request)
+        status = response.status
+        if not response.prepared:
+            response.headers["X-Request-Id"] = request[REQUEST_ID]
+        return response
+    finally:
+        if request.path not in _QUIET:
+            fields = {
+                "request": request[REQUEST_ID],
+                "verb": request.method,
+                "path": request.path,
+                "status": status or "cut",
+                "ms": round((time.monotonic() - begun) * 1000),
+                "from": request.remote or "",
+            }
+            _LOG.info("request", extra={"fields": fields})
+
+
+@web.middleware
+async def _explained(request: web.Request, handler: _Next) -> web.StreamResponse:
+    """Turn errors into problems, RFC 9457. What is not expected is logged, and not told."""
+    try:
+        return await handler(request)
+    except ConnectionError:  # whoever asked has gone
+        raise
+    except Exception as err:
+        if request.get(_BEGUN):  # what was promised cannot be taken back: the connection ends
+            _LOG.warning("an answer was cut", exc_info=err, extra={"fields": _about(request)})
+            raise
+        return _refusal(request, err)
+
+
+def _refusal(request: web.Request, err: Exception) -> web.Response:
+    match err:
+        case web.HTTPException():
+            return _problem(request, HTTPStatus(err.status), err.reason, headers=_allow(err))
+        case RequestError():
+            return _problem(request, err.status, err.detail, err.problems)
+        case NotConnectedError():
+            return _problem(request, HTTPStatus.SERVICE_UNAVAILABLE, str(err))
+        case StoreError():
+            _LOG.error("the store: %s", err, extra={"fields": _about(request)})
+            return _problem(request, HTTPStatus.SERVICE_UNAVAILABLE, f"the store: {err}")
+        case TimeoutError():
+            return _problem(request, HTTPStatus.GATEWAY_TIMEOUT, "this took too long")
+        case _:
+            _LOG.error("a fault in KAT", exc_info=err, extra={"fields": _about(request)})
+            detail = "a fault in KAT; the leader's journal says more"
+            return _problem(request, HTTPStatus.INTERNAL_SERVER_ERROR, detail)
+
+
+async def _begun(request: web.BaseRequest, _: web.StreamResponse) -> None:
+    request[_BEGUN] = True
+
+
+@web.middleware
+async def _bounded(request: web.Request, handler: _Next) -> web.StreamResponse:
+    """Give every answer a deadline; streams end with their reader, and have their own."""
+    if getattr(request.match_info.route.handler, "is_stream", False):
+        return await handler(request)
+    async with asyncio.timeout(ANSWER_S):
+        return await handler(request)
+
+
+def _allow(err: web.HTTPException) -> dict[str, str]:
+    allowed = err.headers.get(hdrs.ALLOW)
+    return {hdrs.ALLOW: allowed} if allowed else {}
+
+
+def _about(request: web.Request) -> dict[str, str]:
+    return {"request": request[REQUEST_ID], "verb": request.method, "path": request.path}
+
+
+def _problem(
+    request: web.Request,
+    status: HTTPStatus,
+    detail: str,
+    problems: Iterable[Problem] = (),
+    *,
+    headers: dict[str, str] | None = None,
+) -> web.Response:
+    body = {
+        "type": "about:blank",
+        "title": status.phrase,
+        "status": status,
+        "detail": detail,
+        "requestId": request[REQUEST_ID],
+        "problems": [trouble(one) for one in problems],
+    }
+    response = web.Response(
+        body=msgspec.json.encode(body), status=status, content_type=_PROBLEM, headers=headers
+    )
+    if status is HTTPStatus.UNAUTHORIZED:
+        response.headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
+    if status in {HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.REQUEST_TIMEOUT}:
+        response.force_close()  # the rest of the body is not read
+    return response

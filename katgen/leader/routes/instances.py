@@ -1,0 +1,94 @@
+"""`instances`, what they use, and why they are where they are."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Final
+
+from aiohttp import web
+
+from katgen.leader.answers import Instance, InstanceUsage
+from katgen.leader.auth import people
+from katgen.leader.errors import MissingError
+from katgen.leader.routes.wire import API, NAMESPACED, answered, listed
+from katgen.leader.services import SERVICES, NotConnectedError, Services
+from katgen.names import NodeName, key
+from katgen.protocol import ReadUsage, UsageAnswer
+
+_USAGE_S: Final = 5.0
+
+
+async def _list(request: web.Request) -> web.Response:
+    namespace = request.match_info.get("ns")
+    every = request.app[SERVICES].view.instances()
+    found = [shown(one) for one in every if namespace in {None, one.key.partition("/")[0]}]
+    return listed("Instance", found)
+
+
+def shown(instance: Instance) -> dict[str, Any]:
+    """Return an instance as an object, named `<workload>/<id>`."""
+    namespace, _, name = instance.key.partition("/")
+    return {
+        "kind": "Instance",
+        "metadata": {"name": name, "namespace": namespace},
+        "workload": name.partition("/")[0],
+        "node": instance.node,
+        "address": instance.address,
+        "revision": instance.revision,
+        "unit": instance.unit,
+        "state": instance.state,
+        "restarts": instance.restarts,
+        "exitCode": instance.exit_code,
+        "since": instance.since,
+        "image": instance.image,
+        "health": instance.health,
+        "lines": instance.lines,
+    }
+
+
+async def _explain(request: web.Request) -> web.Response:
+    workload = key(request.match_info["ns"], request.match_info["name"])
+    found = await request.app[SERVICES].planning.explain(workload)
+    if found is None:
+        raise MissingError(f"there is no Workload {workload}")
+    return answered(found)
+
+
+async def _usage(request: web.Request) -> web.Response:
+    """Ask every connected agent; those that do not answer in time are left out."""
+    services = request.app[SERVICES]
+    by_unit = {(one.node, one.unit): one for one in services.view.instances()}
+    nodes = sorted({node for node, _ in by_unit} & services.agents.connected())
+    found = await asyncio.gather(*(_usage_of(services, node, by_unit) for node in nodes))
+    return listed("Usage", [one for some in found for one in some])
+
+
+async def _usage_of(
+    services: Services, node: NodeName, by_unit: Mapping[tuple[NodeName, str], Instance]
+) -> list[InstanceUsage]:
+    try:
+        answer = await services.agents.ask(node, ReadUsage(id=""), _USAGE_S)
+    except (NotConnectedError, TimeoutError):
+        return []
+    if not isinstance(answer, UsageAnswer):
+        return []
+    measured = ((by_unit.get((node, one.unit)), one) for one in answer.units)
+    return [
+        InstanceUsage(
+            namespace=instance.key.partition("/")[0],
+            name=instance.key.partition("/")[2],
+            node=node,
+            time=answer.time,
+            cpu_ns=one.cpu_ns,
+            memory_bytes=one.memory_bytes,
+        )
+        for instance, one in measured
+        if instance is not None
+    ]
+
+
+ROUTES: Final = (
+    web.get(f"{API}/instances", people(_list)),
+    web.get(f"{NAMESPACED}/instances", people(_list)),
+    web.get(f"{API}/explain/{{ns}}/{{name}}", people(_explain)),
+    web.get(f"{API}/usage", people(_usage)),
+)

@@ -1,0 +1,150 @@
+"""Requests → values, values → answers."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import aclosing, suppress
+from http import HTTPStatus
+from typing import Any, Final, TypeVar
+
+import msgspec
+from aiohttp import web
+
+from katgen.leader import uploads
+from katgen.leader.answers import Written, trouble
+from katgen.leader.auth import CHANGED, REQUEST_ID, Answer
+from katgen.leader.documents import Incoming, Stored, Wire, incoming, shown
+from katgen.leader.errors import InputError
+from katgen.leader.objects import Applied
+from katgen.leader.selectors import selector
+
+API: Final = "/v1alpha1"
+NAMESPACED: Final = f"{API}/n/{{ns}}"
+JSON: Final = "application/json"
+LINES: Final = "application/x-ndjson"
+ALIVE_S: Final = 15.0
+"""A stream without news carries an empty line so often: a reader that is gone is noticed."""
+_UNPACKING: Final = asyncio.Semaphore(2)
+"""Of uploads: each may take a hundred MiB meanwhile."""
+
+T = TypeVar("T")
+
+
+def answered(value: object, status: HTTPStatus = HTTPStatus.OK) -> web.Response:
+    """Return a value as JSON."""
+    return web.Response(body=msgspec.json.encode(value), status=status, content_type=JSON)
+
+
+def listed(kind: str, items: Iterable[object], revision: int | None = None) -> web.Response:
+    """Return a list as JSON, in kubectl's form."""
+    metadata = {} if revision is None else {"resourceVersion": str(revision)}
+    return answered({"kind": f"{kind}List", "metadata": metadata, "items": [*items]})
+
+
+def selected(request: web.Request, found: Iterable[Stored]) -> list[Wire]:
+    """Return objects as they are shown, those that the query's labelSelector takes."""
+    fits = selector(request.query.get("labelSelector", ""))
+    return [shown(one) for one in found if fits(one.document["metadata"].get("labels") or {})]
+
+
+def written(request: web.Request, applied: Applied) -> web.Response:
+    """Return the answer to a write, and keep it for the audit."""
+    changed = [one for one in applied.changed if one.result != "unchanged"]
+    request[CHANGED] = "; ".join(
+        f"{one.kind} {'/'.join(filter(None, (one.namespace, one.name)))} {one.result}"
+        for one in changed
+    )
+    return answered(
+        Written(str(applied.revision), applied.changed, tuple(map(trouble, applied.notes)))
+    )
+
+
+def flag(request: web.Request, name: str) -> bool:
+    """Whether a query has `name=1`."""
+    return request.query.get(name, "") in {"1", "true"}
+
+
+def whole(request: web.Request, name: str, default: int) -> int:
+    """Return a number of the query. Raises InputError."""
+    text = request.query.get(name, "")
+    if text and not (text.isascii() and text.isdecimal() and len(text) < 16):  # noqa: PLR2004 -- 2⁵³
+        raise InputError(f"{name} is no whole number", status=HTTPStatus.BAD_REQUEST)
+    return int(text) if text else default
+
+
+async def content(request: web.Request) -> bytes:
+    """Return a body, within the bounds of uploads. Raises InputError."""
+    return await uploads.body(request.content.iter_any(), request.content_length)
+
+
+async def documents(request: web.Request, namespace: str) -> Incoming:
+    """Return the objects of a body; `namespace` is that of those which name none.
+
+    Raises InputError.
+    """
+    body = await content(request)
+    async with _UNPACKING:
+        return await asyncio.to_thread(_read, body, request.content_type, namespace)
+
+
+def _read(body: bytes, content_type: str, namespace: str) -> Incoming:
+    return incoming(uploads.documents(body, content_type), namespace)
+
+
+async def small(request: web.Request, as_type: type[T]) -> T:
+    """Return a small JSON body as a value. Raises InputError."""
+    try:
+        return msgspec.json.decode(await request.read(), type=as_type)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
+        raise InputError(f"the body: {err}", status=HTTPStatus.BAD_REQUEST) from err
+
+
+def stream(answer: Callable[[web.Request], Any]) -> Answer:
+    """Mark a route whose answer has no end of its own: it gets no deadline."""
+    answer.is_stream = True  # type: ignore[attr-defined]  # functions take any
+    return answer
+
+
+async def lines(request: web.Request, values: AsyncIterator[object]) -> web.StreamResponse:
+    """Send values as JSON lines as they come.
+
+    The first is waited for before the answer begins, so that an error still has its status.
+    """
+    async with aclosing(_kept_alive(values)) as each:  # type: ignore[type-var]  # generators close
+        first = await anext(each, None)
+        response = web.StreamResponse(
+            headers={"Content-Type": LINES, "X-Request-Id": request[REQUEST_ID]}
+        )
+        await response.prepare(request)
+        if first is not None:
+            await response.write(first)
+        with suppress(ConnectionError):  # the reader has gone
+            async for line in each:
+                await response.write(line)
+    return response
+
+
+async def _kept_alive(values: AsyncIterator[object]) -> AsyncIterator[bytes]:
+    """Yield lines, and an empty one whenever there is nothing for a while."""
+    coming = asyncio.ensure_future(_next(values))
+    try:
+        while True:
+            done, _ = await asyncio.wait([coming], timeout=ALIVE_S)
+            if not done:
+                yield b"\n"
+                continue
+            value = coming.result()
+            if value is None:
+                return
+            yield msgspec.json.encode(value) + b"\n"
+            coming = asyncio.ensure_future(_next(values))
+    finally:
+        coming.cancel()
+        with suppress(asyncio.CancelledError, Exception):
+            await coming
+        close = getattr(values, "aclose", None)
+        if close is not None:
+            await close()
+
+
+async def _next(values: AsyncIterator[object]) -> object | None:
+    return await anext(values, None)
