@@ -80,8 +80,17 @@ def sweep() -> None:
     for tree in hierarchies():
         for group in tree.glob(f"{PREFIX}*"):
             pid = group.name.removeprefix(PREFIX).partition("-")[0]
-            if not Path(f"/proc/{pid}").exists():
+            if not _lives(pid):
                 remove(group)
+
+
+def _lives(pid: str) -> bool:
+    """Tell whether a process runs; one that nobody has waited for yet does not."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
 
 
 def remove(group: Path) -> None:
