@@ -25,6 +25,9 @@ refuse its files, its earlier revision goes on, and the exit code is 5."""
 @options.files
 @click.option("--dry-run", is_flag=True, help="Show the plan; write nothing.")
 @click.option("--force", is_flag=True, help="Also what the leader holds for unsafe.")
+@click.option(
+    "-n", "--namespace", default="", metavar="NAME", help="Of objects that name none themselves."
+)
 @online.waiting
 @options.form
 @options.ending
@@ -42,6 +45,8 @@ def command(
     waiting = wait_from(no_wait=bool(given["no_wait"]), timeout=str(given["timeout"]))
     packed = pack(files)
     query = {"dryRun": "1"} if dry_run else {}
+    if given["namespace"]:
+        query["namespace"] = str(given["namespace"])
     if force:
         query["force"] = "1"
     request = Request(path("apply"), "POST", query, packed.body, GZIP, packed.names)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from katgen.cli.connection import Leader, Request, path
 from katgen.cli.documents import Document, Listing, name
+from katgen.cli.documents import namespace as namespace_of
 from katgen.cli.failures import failure
 from katgen.cli.nouns import BY_KIND, Noun
 
@@ -16,6 +17,8 @@ def listed(
 ) -> Sequence[Document]:
     """Return all objects of a kind in a namespace. Raises LeaderError."""
     query = dict(query or {})
+    if noun.kind == "Instance" and query:
+        return _of_workloads(leader, namespace, query)
     if noun.kind == "Event":
         if namespace:
             query["namespace"] = namespace
@@ -55,6 +58,15 @@ def instances(leader: Leader, namespace: str, workload: str = "") -> Sequence[Do
 def workload_of(instance: Document) -> str:
     """Return the name of an instance's workload."""
     return name(instance).partition("/")[0]
+
+
+def _of_workloads(leader: Leader, scope: str, query: Mapping[str, str]) -> Sequence[Document]:
+    """Return the instances of those workloads that a label selector takes."""
+    fitting = {
+        (namespace_of(one), name(one)) for one in listed(leader, BY_KIND["Workload"], scope, query)
+    }
+    every = instances(leader, scope)
+    return [one for one in every if (namespace_of(one), workload_of(one)) in fitting]
 
 
 def _instances(every: Sequence[Document], given: str, namespace: str) -> Sequence[Document]:

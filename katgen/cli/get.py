@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Final
 
 import click
 
@@ -26,6 +27,8 @@ _EPILOG = """\b
 Kinds: workloads (wl), instances (inst), nodes (no), namespaces (ns), jobs, builds, configs (cm),
 secrets (sec), virtualloadbalancers (vlb), plans, events (ev), clusterconfiguration (cc). Of
 secrets, only the keys are shown."""
+
+_WITHOUT_LABELS: Final = frozenset({"Event", "Generation", "ClusterConfiguration"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,10 @@ def command(
 
 
 def _found(leader: Leader, target: Target, scope: Scope) -> Sequence[Document]:
+    if scope.selector and (target.names or target.noun.kind in _WITHOUT_LABELS):
+        raise click.UsageError(
+            f"-l does not go with {'names' if target.names else target.noun.plural}"
+        )
     if target.names:
         return named(leader, target.noun, scope.namespace, target.names)
     query = {"labelSelector": scope.selector} if scope.selector else {}

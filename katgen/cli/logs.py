@@ -13,7 +13,7 @@ from katgen.cli.documents import name
 from katgen.cli.exits import Exit
 from katgen.cli.failures import failure
 from katgen.cli.fetching import instances
-from katgen.cli.output import Form, has_colour, visible
+from katgen.cli.output import Form, has_colour, remark, visible
 
 _EPILOG = """\b
   katcall logs web
@@ -27,7 +27,7 @@ _LAST = 100
 
 
 class Line(msgspec.Struct, frozen=True):
-    """One entry of a journal; `instance` is `<workload>/<id>`."""
+    """One entry of a journal; `instance` is `<workload>/<id>`, '' for a remark of the leader's."""
 
     text: str
     instance: str = ""
@@ -80,7 +80,7 @@ def _query(given: Mapping[str, str | bool | int | None]) -> dict[str, str]:
         raise click.UsageError("--all goes with neither --since nor --tail")
     query = {"follow": "1"} if given["follow"] else {}
     if since:
-        query["since"] = f"{online.duration_s(since):g}"
+        query["since"] = str(online.duration_s(since))
     if tail is None and not (since or given["is_all"]):
         tail = _LAST
     if tail is not None:
@@ -98,6 +98,9 @@ def _labels(names: list[str]) -> dict[str, str]:
 
 
 def _show(line: Line, labels: dict[str, str], form: Form, *, has_time: bool) -> None:
+    if not line.instance:  # the leader's own: a node cannot be asked
+        remark(visible(line.text))
+        return
     if form is Form.JSON:
         click.echo(msgspec.json.encode(line).decode())
         return

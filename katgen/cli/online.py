@@ -98,7 +98,7 @@ def _names(ctx: click.Context, noun: Noun) -> Iterator[str]:
         return
 
 
-def duration_s(text: str) -> float:
+def duration_s(text: str) -> int:
     """Return the seconds of `90`, `90s`, `10m`, `1h30m` or `2d`. Raises UsageError."""
     import re  # noqa: PLC0415 -- few commands read durations
 

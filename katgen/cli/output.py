@@ -43,7 +43,7 @@ def say(text: str = "", **style: Any) -> None:  # noqa: ANN401 -- click.style's 
     _write(text, sys.stdout, style)
 
 
-def remark(text: str, **style: Any) -> None:  # noqa: ANN401 -- click.style's own keywords
+def remark(text: str = "", **style: Any) -> None:  # noqa: ANN401 -- click.style's own keywords
     """Print a line on standard error."""
     _write(text, sys.stderr, style)
 

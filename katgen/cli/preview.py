@@ -10,10 +10,9 @@ from katgen.cli.exits import Exit
 from katgen.cli.output import Form, print_problems
 from katgen.cli.planshow import show
 from katgen.cli.plantext import HEADER, Head
-from katgen.cli.refusal import problem
+from katgen.cli.refusal import held_problem, problem
 from katgen.diff import Change
-from katgen.errors import Problem, Source
-from katgen.leader.answers import Held, Preview
+from katgen.leader.answers import Preview
 from katgen.planview import FileDiff, PlanView
 
 if TYPE_CHECKING:
@@ -28,18 +27,13 @@ def show_plan(leader: Leader, request: Request, form: Form, *, is_brief: bool = 
     made = leader.ask(request, Preview)
     missing = [
         *(problem(one, request.files) for one in (*made.problems, *made.unplaced)),
-        *map(_held, made.held),
+        *map(held_problem, made.held),
     ]
     head = Head(made.parent, made.generation, tuple(made.nodes))
     show(head, view_of(made), missing, form, is_brief=is_brief)
     if missing and form is Form.TABLE:
         print_problems(missing, form)
     return Exit.REFUSED if missing else Exit.FINE
-
-
-def _held(one: Held) -> Problem:
-    at = Source(path=f"{one.namespace}/{one.name}")
-    return Problem(at, f"held back: {one.message or one.reason}", "what ran before still runs")
 
 
 def view_of(made: Preview) -> PlanView:

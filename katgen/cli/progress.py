@@ -91,6 +91,8 @@ def drawn(progress: Progress) -> "Table":
     for one in _foremost(progress):
         state = Text(one.state, style=_COLOURS.get(one.state, "cyan"))
         what = f"{one.running} of {one.wanted}" + (f"  {one.message}" if one.message else "")
+        if is_leaving(one):
+            state, what = Text(one.message), ""
         rows.add_row(visible(f"{one.namespace}/{one.name}"), state, Text(visible(what)))
     view = Table.grid()
     if progress.phase not in {"done", "failed"}:
@@ -111,7 +113,14 @@ def phase_text(progress: Progress) -> str:
     return visible(f"{progress.phase}{number}{message}")
 
 
+def is_leaving(one: Rollout) -> bool:
+    """Whether a workload is being deleted, or is gone: then only the message says something."""
+    return not one.wanted and one.state in {"running", "waiting"} and bool(one.message)
+
+
 def rollout_text(one: Rollout) -> str:
     """Return `pulling, 0 of 2 running; what the registry says`."""
+    if is_leaving(one):
+        return one.message
     message = f"; {one.message}" if one.message else ""
     return f"{one.state}, {one.running} of {one.wanted} running{message}"

@@ -10,7 +10,7 @@ import msgspec
 from katgen.cli.exits import Exit
 from katgen.cli.failures import LeaderError
 from katgen.errors import Problem, Source
-from katgen.leader.answers import Trouble
+from katgen.leader.answers import Held, Trouble
 
 _PLACE: Final = re.compile(r"(?::(\d+))?(?::(\d+))?(?: (.*))?", re.DOTALL)
 _HINTS: Final = {
@@ -63,6 +63,13 @@ def _read(body: bytes) -> _Answer:
 def problem(told: Trouble, files: Mapping[str, str]) -> Problem:
     """Return a problem with the place that the user knows; `files` as in Request."""
     return Problem(_source(told.at, files), told.what, told.hint)
+
+
+def held_problem(one: Held) -> Problem:
+    """Return the problem of a workload whose newest revision waits."""
+    hint = "correct it and apply again; what ran before still runs"
+    at = Source(path=f"{one.namespace}/{one.name}")
+    return Problem(at, f"held back: {one.message or one.reason}", hint)
 
 
 def _source(at: str, files: Mapping[str, str]) -> Source:

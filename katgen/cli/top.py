@@ -20,7 +20,7 @@ _EPILOG = """\b
   katcall top                  instances of the namespace default
   katcall top instances -A
   katcall top nodes"""
-_INTERVAL_S: Final = 1.0
+INTERVAL_S: Final = 1.0
 
 
 class Usages(msgspec.Struct):
@@ -50,7 +50,7 @@ class Load(msgspec.Struct, frozen=True, rename="camel"):
 def command(*, leader: Leader, what: str, namespace: str, everywhere: bool, form: Form) -> None:
     """Show CPU (over one second) and memory (now) by instance, or of all instances by node."""
     before = _usage(leader)
-    time.sleep(_INTERVAL_S)
+    time.sleep(INTERVAL_S)
     loads = [*_loads(before, _usage(leader))]
     if what == "nodes":
         found = _by_node(loads, listed(leader, BY_KIND["Node"], ""))

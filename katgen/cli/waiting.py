@@ -4,10 +4,12 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
+import click
+
 from katgen.cli.connection import Leader, Request, path
 from katgen.cli.exits import Exit
 from katgen.cli.failures import LeaderError, failure
-from katgen.cli.output import Form, remark, say
+from katgen.cli.output import Form, remark, say, visible
 from katgen.cli.progress import display
 from katgen.errors import Problem, Source
 from katgen.leader.answers import Progress, Rollout
@@ -15,7 +17,7 @@ from katgen.leader.answers import Progress, Rollout
 _ENDS: Final = frozenset({"done", "failed"})
 _RETRY_S: Final = 1.0
 _HINTS: Final = {
-    "held": "what ran before still runs; correct it and apply again",
+    "held": "correct it and apply again; what ran before still runs",
     "failed": "katcall logs {name} -n {namespace} and katcall describe workload {name} "
     "-n {namespace} say more",
 }
@@ -24,7 +26,7 @@ _HINTS: Final = {
 def wait(leader: Leader, revision: str, timeout_s: float, form: Form = Form.TABLE) -> Progress:
     """Follow a change to its end and return how it ended.
 
-    Raises LeaderError if it failed, or is not done in time; KeyboardInterrupt after a word on it.
+    Raises LeaderError if it failed, or is not done in time; Abort after a word on it.
     """
     last = Progress("received")
     try:
@@ -33,16 +35,19 @@ def wait(leader: Leader, revision: str, timeout_s: float, form: Form = Form.TABL
                 shown.show(last)
     except TimeoutError as err:
         raise _late(last, timeout_s) from err
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as err:
+        remark()  # past the terminal's ^C
         remark(f"katcall waits no longer; the change goes on (resource version {revision})")
-        raise
+        raise click.exceptions.Abort from err
     if last.phase == "failed":
         raise LeaderError(_failures(last), Exit.UNFINISHED)
     return last
 
 
 def say_done(last: Progress) -> None:
-    """Print the closing line."""
+    """Print the closing line, and before it what else is wrong with the nodes."""
+    if last.message:
+        remark(f"note: {visible(last.message)}")
     say(f"done: plan {last.generation}" if last.generation else "done", fg="green")
 
 

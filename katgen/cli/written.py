@@ -3,14 +3,16 @@
 import click
 import msgspec
 
-from katgen.cli.connection import Leader, Request
+from katgen.cli.connection import Leader, Request, path
 from katgen.cli.exits import Exit
+from katgen.cli.failures import LeaderError
 from katgen.cli.online import duration_s
 from katgen.cli.output import Form, print_json, print_notes, say, visible
-from katgen.cli.refusal import problem
+from katgen.cli.refusal import held_problem, problem
 from katgen.cli.waiting import say_done, wait
-from katgen.leader.answers import Changed, Written
+from katgen.leader.answers import Changed, Preview, Written
 
+UNCHANGED = "unchanged"
 _COLOURS = {"created": "green", "configured": "yellow", "deleted": "red"}
 
 
@@ -33,16 +35,28 @@ def carry_out(leader: Leader, request: Request, waiting: Wait, form: Form) -> in
         print_notes(problem(one, request.files) for one in answer.notes)
         for one in answer.changed:
             say_changed(one)
-    last = (
-        wait(leader, answer.resource_version, waiting.timeout_s, form)
-        if waiting.is_wanted
-        else None
-    )
+    last = None
+    if answer.changed and all(one.result == UNCHANGED for one in answer.changed):
+        refuse_held(leader, answer)
+    elif waiting.is_wanted:
+        last = wait(leader, answer.resource_version, waiting.timeout_s, form)
     if form is Form.JSON:
         print_json({**msgspec.to_builtins(answer), "progress": last})
     elif last is not None:
         say_done(last)
     return Exit.FINE
+
+
+def refuse_held(leader: Leader, answer: Written) -> None:
+    """Raise LeaderError if one of these workloads waits since an earlier write.
+
+    An apply that finds everything unchanged must not pass for one that worked.
+    """
+    named = {(one.namespace, one.name) for one in answer.changed}
+    pending = leader.ask(Request(path("plan"), "POST"), Preview)
+    held = [one for one in pending.held if (one.namespace, one.name) in named]
+    if held:
+        raise LeaderError(map(held_problem, held), Exit.UNFINISHED)
 
 
 def say_changed(one: Changed) -> None:

@@ -61,6 +61,8 @@ class FakeLeader:
     url: str
     ca: str
     replies: dict[str, Reply]
+    later: dict[str, Reply] = field(default_factory=dict)
+    """Takes a route's place after its first answer."""
     asked: list[Asked] = field(default_factory=list)
     sent: threading.Event = field(default_factory=threading.Event)
     """Set when the lines of an open answer have been sent."""
@@ -70,6 +72,10 @@ class FakeLeader:
     def answer(self, route: str, value: object = None, status: int = 200) -> None:
         """Answer a route with this JSON."""
         self.replies[route] = Reply(value, status)
+
+    def reply_later(self, route: str, value: object) -> None:
+        """Answer a route with this JSON from the second time on."""
+        self.later[route] = Reply(value)
 
     def stream(self, route: str, *lines: object, is_open: bool = False) -> None:
         """Answer a route with these JSON lines."""
@@ -149,7 +155,11 @@ class _Conversation(BaseHTTPRequestHandler):
             self._send(Reply({"detail": "this token is not known"}, 401))
             return
         missing = Reply({"detail": f"there is no {path}", "requestId": "r-17"}, 404)
-        self._send(leader.replies.get(f"{self.command} {path}", missing))
+        route = f"{self.command} {path}"
+        reply = leader.replies.get(route, missing)
+        if route in leader.later:
+            leader.replies[route] = leader.later.pop(route)
+        self._send(reply)
 
     do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815 -- http.server's names
 

@@ -6,6 +6,10 @@ from typing import Any
 DIGEST = "sha256:" + "ab" * 32
 
 
+# Ages that read the same while a test runs.
+MINUTES = 25 * 60 + 20  # 25m
+HOURS = 3 * 3600 + 65  # 3h1m
+DAYS = 3 * 86400 + 30  # 3d
 LOGS = (
     {"time": 1700000000.25, "instance": "web/0-3", "text": "GET / 200"},
     {"time": 1700000001.5, "instance": "web/1-4", "text": "GET /\x1b[31m 404"},
@@ -43,7 +47,7 @@ def workload() -> dict[str, Any]:
     return {
         "apiVersion": "kat/v1alpha1",
         "kind": "Workload",
-        "metadata": _metadata("web", 200, labels={"tier": "front"}),
+        "metadata": _metadata("web", HOURS, labels={"tier": "front"}),
         "spec": {
             "type": "Service",
             "replicas": 2,
@@ -68,7 +72,7 @@ def _instance(name: str, node: str, address: str, **more: object) -> dict[str, A
         "state": "running",
         "restarts": 0,
         "exitCode": 0,
-        "since": time.time() - 90.5,
+        "since": time.time() - MINUTES,
         "image": DIGEST,
         "health": "",
         "lines": [],
@@ -78,7 +82,7 @@ def _instance(name: str, node: str, address: str, **more: object) -> dict[str, A
 
 def _objects() -> dict[str, Any]:
     web, db = workload(), workload()
-    db["metadata"] = _metadata("db", 3 * 86400)
+    db["metadata"] = _metadata("db", DAYS)
     db["spec"] = {"type": "Service", "replicas": 1, "source": {"image": "localhost/db:9"}}
     failed = _instance(
         "db/0-1", "b", "10.100.1.11", state="failed", restarts=3, exitCode=1,
@@ -90,11 +94,11 @@ def _objects() -> dict[str, Any]:
     )
     balancer = {
         "kind": "VirtualLoadBalancer",
-        "metadata": _metadata("web", 200),
+        "metadata": _metadata("web", HOURS),
         "spec": {"ports": [{"port": 80, "targetPort": 8080}]},
     }
-    config = {"kind": "Config", "metadata": _metadata("web-conf", 200), "data": {"a": "1"}}
-    secret = {"kind": "Secret", "metadata": _metadata("tls", 200), "keys": ["crt", "key"]}
+    config = {"kind": "Config", "metadata": _metadata("web-conf", HOURS), "data": {"a": "1"}}
+    secret = {"kind": "Secret", "metadata": _metadata("tls", HOURS), "keys": ["crt", "key"]}
     lists = {
         "workloads": _listed("Workload", db, web),
         "instances": _listed("Instance", failed, *running),
@@ -126,7 +130,7 @@ def node(name: str, **status: object) -> dict[str, Any]:
             "versions": {"kat": "0.1.0", "systemd": "257", "podman": "5.4.2", "kernel": "6.12"},
             "capacity": {"cpu": "4", "memory": "8Gi"},
             "workloadInstances": ["shop/web/0-3"],
-            "lastHeartbeatTime": ago(4),
+            "lastHeartbeatTime": ago(MINUTES),
             "drift": [],
             "problems": [],
             **status,
@@ -158,7 +162,7 @@ def _cluster() -> dict[str, Any]:
             "scheduling": "BinPack",
         },
     }
-    space = {"kind": "Namespace", "metadata": {"name": "shop", "creationTimestamp": ago(200)}}
+    space = {"kind": "Namespace", "metadata": {"name": "shop", "creationTimestamp": ago(HOURS)}}
     return {
         "/version": {
             "version": "0.1.0",
@@ -174,7 +178,7 @@ def _cluster() -> dict[str, Any]:
         "/clusterconfiguration": cluster,
         "/plans": _listed(
             "Generation",
-            {"generation": 7, "time": ago(90), "digest": "cd" * 32, "changed": ["shop/web"]},
+            {"generation": 7, "time": ago(MINUTES), "digest": "cd" * 32, "changed": ["shop/web"]},
         ),
     }
 
@@ -185,7 +189,7 @@ def _told() -> dict[str, Any]:
         {
             "namespace": "shop", "kind": "Workload", "name": "db", "reason": "Failed",
             "message": "kat.shop.db.0-1.service: exit code 1", "count": 3, "node": "b",
-            "first": ago(300), "last": ago(31),
+            "first": ago(300), "last": ago(MINUTES),
         },
     )  # fmt: skip
     explanation = {
@@ -200,7 +204,7 @@ def _told() -> dict[str, Any]:
             {"node": "b", "isFeasible": False, "reasons": ["unschedulable"], "ordinals": ["1"]},
         ],
     }  # fmt: skip
-    history = {"n": 1, "revision": 30, "generation": 5, "time": ago(86400 * 12.5)}
+    history = {"n": 1, "revision": 30, "generation": 5, "time": ago(DAYS)}
     history["objects"] = {"Workload": {"spec": {"source": {"image": "localhost/web:0"}}}}
     usage = {"namespace": "shop", "name": "web/0-3", "node": "a", "memoryBytes": 50 << 20}
     return {
