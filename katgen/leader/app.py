@@ -16,6 +16,7 @@ from katgen.leader.answers import trouble
 from katgen.leader.auth import REQUEST_ID
 from katgen.leader.errors import RequestError
 from katgen.leader.routes import ROUTES
+from katgen.leader.routes.wire import UNPACKING
 from katgen.leader.services import SERVICES, NotConnectedError, Services
 from katgen.leader.store import StoreError
 
@@ -23,6 +24,8 @@ ANSWER_S: Final = 120.0
 """For an answer that is no stream."""
 SMALL_BODY_BYTES: Final = 4 << 20
 """Of what is no upload: reports, lists of digests."""
+UPLOADS: Final = 2
+"""At one time: each may take a few hundred MiB."""
 _LOG: Final = logging.getLogger(__name__)
 _QUIET: Final = frozenset({"/healthz", "/readyz"})
 _PROBLEM: Final = "application/problem+json"
@@ -37,6 +40,7 @@ def make_app(services: Services) -> web.Application:
         middlewares=[_numbered, _explained, _bounded], client_max_size=SMALL_BODY_BYTES
     )
     app[SERVICES] = services
+    app[UNPACKING] = asyncio.Semaphore(UPLOADS)
     app.on_response_prepare.append(_begun)
     app.add_routes(ROUTES)
     return app

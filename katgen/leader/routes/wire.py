@@ -23,8 +23,8 @@ JSON: Final = "application/json"
 LINES: Final = "application/x-ndjson"
 ALIVE_S: Final = 15.0
 """A stream without news carries an empty line so often: a reader that is gone is noticed."""
-_UNPACKING: Final = asyncio.Semaphore(2)
-"""Of uploads: each may take a hundred MiB meanwhile."""
+UNPACKING: Final = web.AppKey("unpacking", asyncio.Semaphore)
+"""Uploads that are unpacked and parsed at one time."""
 
 T = TypeVar("T")
 
@@ -82,7 +82,7 @@ async def documents(request: web.Request, namespace: str) -> Incoming:
     Raises InputError.
     """
     body = await content(request)
-    async with _UNPACKING:
+    async with request.app[UNPACKING]:
         return await asyncio.to_thread(_read, body, request.content_type, namespace)
 
 
@@ -109,7 +109,7 @@ async def lines(request: web.Request, values: AsyncIterator[object]) -> web.Stre
 
     The first is waited for before the answer begins, so that an error still has its status.
     """
-    async with aclosing(_kept_alive(values)) as each:  # type: ignore[type-var]  # generators close
+    async with aclosing(kept_alive(values)) as each:  # type: ignore[type-var]  # generators close
         first = await anext(each, None)
         response = web.StreamResponse(
             headers={"Content-Type": LINES, "X-Request-Id": request[REQUEST_ID]}
@@ -123,7 +123,7 @@ async def lines(request: web.Request, values: AsyncIterator[object]) -> web.Stre
     return response
 
 
-async def _kept_alive(values: AsyncIterator[object]) -> AsyncIterator[bytes]:
+async def kept_alive(values: AsyncIterator[object]) -> AsyncIterator[bytes]:
     """Yield lines, and an empty one whenever there is nothing for a while."""
     coming = asyncio.ensure_future(_next(values))
     try:
