@@ -34,13 +34,24 @@ _LOST: Final = (OSError, EOFError, DBusFastError)
 
 
 class _QuietBus(MessageBus):
-    """Who calls is told of a lost connection by the call; that it was not sent is no news."""
+    """Who calls learns of a lost connection by the call alone, and once.
+
+    Theirs, when the write fails at once, gives the error to the future of the call and raises too,
+    so that nobody ever looks at the future and asyncio complains.
+    """
 
     def send(  # type: ignore[override]  # so does the class that it is of
         self, msg: Message
     ) -> "asyncio.Future[object]":
-        future: asyncio.Future[object] = super().send(msg)
+        msg.serial = msg.serial or self.next_serial()
+        future: asyncio.Future[object] = self._loop.create_future()
         future.add_done_callback(_retrieve)
+        try:
+            if self._writer is not None:
+                self._writer.schedule_write(msg, future)
+        except (OSError, ValueError):
+            if self.connected:
+                raise
         return future
 
 

@@ -128,13 +128,13 @@ class PodmanService:
 
     async def _start(self) -> asyncio.subprocess.Process:
         await self._wake()
-        kept = {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
+        found_in = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "agent.podman_child"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             cwd="/",
-            env=environment(kept),
+            env=environment(found_in),
             limit=_LINE_BYTES,
             start_new_session=True,
         )

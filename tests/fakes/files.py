@@ -86,6 +86,14 @@ class FakeFiles:
         for file in files:
             self.write(file.path, file.content, file.mode, file.owner)
 
+    def rehearse(self, files: Sequence[NewFile]) -> None:
+        self.trace.note("files.rehearse", " ".join(file.path for file in files))
+        for file in files:
+            self._refuse_links(file.path)
+            self._refuse_read_only(file.path)
+        if self.room_bytes is not None and sum(len(f.content) for f in files) > self.room_bytes:
+            raise UnfitError(f"{files[-1].path}: No space left on device; free some")
+
     def delete(self, path: str) -> None:
         self.trace.note("files.delete", path, changes=True)
         self._refuse_read_only(path)

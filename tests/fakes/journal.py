@@ -11,7 +11,12 @@ from tests.fakes.trace import Trace
 class FakeJournal:
     trace: Trace = field(default_factory=Trace)
     entries: dict[str, list[LogLine]] = field(default_factory=lambda: defaultdict(list))
+    _runs: dict[str, int] = field(default_factory=dict)
     _followers: "list[asyncio.Queue[LogLine]]" = field(default_factory=list)
+
+    def begin_run(self, unit: str) -> None:
+        """Begin another run of a unit."""
+        self._runs[unit] = len(self.entries[unit])
 
     def write(self, unit: str, text: str, time: float = 0) -> None:
         """Log a line, as the unit would."""
@@ -22,7 +27,8 @@ class FakeJournal:
 
     async def tail(self, unit: str, lines: int) -> Sequence[str]:
         self.trace.note("journal.tail", unit)
-        return tuple(line.text for line in self.entries[unit][-lines:])
+        run = self.entries[unit][self._runs.get(unit, 0) :]
+        return tuple(line.text for line in run[-lines:])
 
     async def read(
         self, units: Sequence[str], *, follow: bool, since: float, lines: int

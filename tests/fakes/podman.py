@@ -36,7 +36,7 @@ class FakePodman:
 
     async def containers(self) -> Sequence[Container]:
         self.trace.note("podman.containers")
-        return tuple(self.running[name] for name in sorted(self.running))
+        return tuple(self.running[name] for name in sorted(self.running) if name.startswith("kat."))
 
     async def remove(self, name: str) -> None:
         self.trace.note("podman.remove", name, changes=True)

@@ -1,0 +1,206 @@
+"""What every machine must do, by name. Each case runs on the fake and on a real node."""
+
+from contextlib import aclosing
+
+from agent.ports import PullError, UnfitError, UnitError
+from tests.contract.agent.world import IMAGE, Case, World, during, first, refusal, soon
+
+START_S = 20
+
+
+async def a_started_unit_is_active_and_loaded(world: World) -> None:
+    world.service("kat.c1.service")
+    await world.ports.systemd.start("kat.c1.service", START_S)
+    state = (await world.ports.systemd.states(["kat.c1.service"]))["kat.c1.service"]
+    assert [state.load_state, state.active_state] == ["loaded", "active"]
+    assert state.sub_state == "running"
+    assert state.fragment == "/run/systemd/system/kat.c1.service"
+    assert not state.need_reload
+
+
+async def a_stopped_unit_is_not_loaded_any_more(world: World) -> None:
+    world.service("kat.c2.service")
+    await world.ports.systemd.start("kat.c2.service", START_S)
+    await world.ports.systemd.stop("kat.c2.service", START_S)
+    states = await world.ports.systemd.states(["kat.c2.service"])
+    assert states["kat.c2.service"].load_state == "not-found"
+
+
+async def a_unit_that_does_not_start_says_so_until_it_is_reset(world: World) -> None:
+    world.service("kat.c3.service", "fails")
+    systemd = world.ports.systemd
+    text = await refusal(systemd.start("kat.c3.service", START_S), UnitError)
+    assert text == "kat.c3.service: failed"
+    state = (await systemd.states(["kat.c3.service"]))["kat.c3.service"]
+    assert (state.active_state, state.result, state.exit_code) == ("failed", "exit-code", 1)
+    await systemd.reset_failed("kat.c3.service")
+    assert await systemd.loaded("kat.c3.*") == ()
+
+
+async def an_unknown_unit_cannot_be_started_and_need_not_be_stopped(world: World) -> None:
+    systemd = world.ports.systemd
+    text = await refusal(systemd.start("kat.none.service", START_S), UnitError)
+    assert text == "kat.none.service: not-found"
+    assert await refusal(systemd.begin("kat.none.service"), UnitError) == text
+    await systemd.stop("kat.none.service", START_S)
+    await systemd.reset_failed("kat.none.service")
+
+
+async def a_start_that_takes_too_long_is_given_up(world: World) -> None:
+    world.service("kat.c4.service", "hangs")
+    text = await refusal(world.ports.systemd.start("kat.c4.service", 0.3), UnfitError)
+    assert "kat.c4.service" in text
+    assert "has not ended after 0.3 s" in text
+
+
+async def a_start_can_be_begun_without_waiting(world: World) -> None:
+    world.service("kat.c5.service", "hangs")
+    await soon(world.ports.systemd.begin("kat.c5.service"))
+
+
+async def a_reload_starts_what_does_not_run(world: World) -> None:
+    world.service("kat.c6.service")
+    await world.ports.systemd.reload("kat.c6.service", START_S)
+    found = await world.ports.systemd.loaded("kat.c6.*")
+    assert [(one.unit, one.active_state) for one in found] == [("kat.c6.service", "active")]
+
+
+async def a_unit_whose_file_is_gone_needs_a_reload(world: World) -> None:
+    world.service("kat.c7.service")
+    systemd = world.ports.systemd
+    await systemd.start("kat.c7.service", START_S)
+    world.ports.files.delete("/run/systemd/system/kat.c7.service")
+    assert (await systemd.states(["kat.c7.service"]))["kat.c7.service"].need_reload
+    world.service("kat.c7.service")
+    await systemd.daemon_reload()
+    assert not (await systemd.states(["kat.c7.service"]))["kat.c7.service"].need_reload
+
+
+async def the_change_of_a_unit_is_told(world: World) -> None:
+    world.service("kat.c8.service")
+
+    async def restart() -> None:
+        await world.ports.systemd.restart("kat.c8.service", START_S)
+
+    await during(world.ports.systemd.changes(), restart, lambda unit: unit == "kat.c8.service")
+
+
+async def a_running_unit_has_a_cgroup_and_others_have_none(world: World) -> None:
+    world.service("kat.c9.service")
+    await world.ports.systemd.start("kat.c9.service", START_S)
+    groups = await world.ports.systemd.control_groups(["kat.c9.service", "kat.none.service"])
+    assert groups["kat.c9.service"].endswith("/kat.c9.service")
+    assert groups["kat.none.service"] == ""
+
+
+async def an_image_of_no_registry_has_no_digest(world: World) -> None:
+    assert await world.ports.podman.digest(IMAGE) == ""
+    assert await world.ports.podman.digest("localhost/none:1") is None
+
+
+async def an_image_that_is_here_is_not_pulled(world: World) -> None:
+    for policy in ("IfNotPresent", "Never"):
+        async with aclosing(world.ports.podman.pull(IMAGE, policy, START_S)) as progress:
+            assert [line async for line in progress if "Trying" in line] == []
+
+
+async def a_pull_that_fails_says_which_image_and_why(world: World) -> None:
+    image = "localhost:1/none/x:1"
+    lines = world.ports.podman.pull(image, "Always", START_S)
+    text = await refusal(first(lines, lambda _: False), PullError)
+    assert image in text
+    lines = world.ports.podman.pull("localhost/none:1", "Never", START_S)
+    assert "localhost/none:1" in await refusal(first(lines, lambda _: False), PullError)
+
+
+async def containers_of_ours_are_listed_and_removed(world: World) -> None:
+    await world.run_container("kat.c.d.0-1")
+    await world.run_container("somebodys")
+    podman = world.ports.podman
+    (ours,) = await podman.containers()
+    assert (ours.name, ours.running) == ("kat.c.d.0-1", True)
+    assert IMAGE in (await podman.images())[ours.image_id]
+    assert not await podman.remove_image(IMAGE)
+    await podman.remove("kat.c.d.0-1")
+    await podman.remove("kat.c.d.0-1")
+    assert await podman.containers() == ()
+
+
+async def the_digest_of_the_rules_is_theirs_alone(world: World) -> None:
+    network = world.ports.network
+    assert await network.table_digest() == ""
+    await world.load_rules("ip daddr 192.0.2.1 counter accept")
+    loaded = await network.table_digest()
+    await world.load_rules("ip daddr 192.0.2.2 counter accept")
+    assert await network.table_digest() not in ("", loaded)
+    await world.load_rules("ip daddr 192.0.2.1 counter accept")
+    assert await network.table_digest() == loaded
+    await world.flush_rules()
+    assert await network.table_digest() == ""
+
+
+async def a_flush_of_the_rules_is_told(world: World) -> None:
+    async def flush() -> None:
+        await world.load_rules("ip daddr 192.0.2.1 counter accept")
+        await world.flush_rules()
+
+    await during(world.ports.network.table_changes(), flush, lambda _: True)
+
+
+async def the_link_of_an_address_is_found(world: World) -> None:
+    assert await world.ports.network.interface_of("192.0.2.11") == "host0"
+    assert await world.ports.network.interface_of("192.0.2.99") == ""
+    assert (await world.ports.network.addresses())["host0"][0] == "192.0.2.11/24"
+
+
+async def the_last_lines_of_a_unit_are_those_of_its_last_run(world: World) -> None:
+    await world.log("kat.l1.service", "one", "two")
+    await world.log("kat.l1.service", "one", "two")
+    said = await world.ports.journal.tail("kat.l1.service", 9)
+    assert [text for text in said if text in ("one", "two")] == ["one", "two"], said
+    assert len(await world.ports.journal.tail("kat.l1.service", 1)) == 1
+    assert await world.ports.journal.tail("kat.none.service", 9) == ()
+
+
+async def new_entries_are_followed(world: World) -> None:
+    journal = world.ports.journal
+    entries = journal.read(["kat.l2.service"], follow=True, since=0, lines=-1)
+
+    async def log() -> None:
+        await world.log("kat.l2.service", "hello")
+
+    line = await during(entries, log, lambda one: one.text == "hello")
+    assert line.unit == "kat.l2.service"
+
+
+async def facts_have_a_size_and_versions(world: World) -> None:
+    facts = await world.ports.machine.facts()
+    assert facts.cpu_millis >= 1000
+    assert facts.memory_bytes > 1 << 27
+    seen = facts.versions
+    assert "" not in (seen.systemd, seen.podman, seen.netavark, seen.nft, seen.kernel)
+    assert world.ports.machine.boot_id()
+
+
+CASES: tuple[Case, ...] = (
+    a_started_unit_is_active_and_loaded,
+    a_stopped_unit_is_not_loaded_any_more,
+    a_unit_that_does_not_start_says_so_until_it_is_reset,
+    an_unknown_unit_cannot_be_started_and_need_not_be_stopped,
+    a_start_that_takes_too_long_is_given_up,
+    a_start_can_be_begun_without_waiting,
+    a_reload_starts_what_does_not_run,
+    a_unit_whose_file_is_gone_needs_a_reload,
+    the_change_of_a_unit_is_told,
+    a_running_unit_has_a_cgroup_and_others_have_none,
+    an_image_of_no_registry_has_no_digest,
+    an_image_that_is_here_is_not_pulled,
+    a_pull_that_fails_says_which_image_and_why,
+    containers_of_ours_are_listed_and_removed,
+    the_digest_of_the_rules_is_theirs_alone,
+    a_flush_of_the_rules_is_told,
+    the_link_of_an_address_is_found,
+    the_last_lines_of_a_unit_are_those_of_its_last_run,
+    new_entries_are_followed,
+    facts_have_a_size_and_versions,
+)
