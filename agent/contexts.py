@@ -63,6 +63,9 @@ def drop(files: Files, at: str | None = None) -> None:
     if not gone:
         return
     left = {name: one for name, one in contexts.items() if name not in gone}
+    if not left:
+        files.delete(where)
+        return
     current = known.get("current", "")
     new = {**known, "contexts": left, "current": "" if current in gone else current}
     files.write(where, msgspec.json.format(msgspec.json.encode(new)) + b"\n", 0o600)

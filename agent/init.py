@@ -25,7 +25,7 @@ import msgspec
 
 from agent import contexts, state
 from agent.exits import Exit
-from agent.install_units import exec_path, install_units, install_users
+from agent.install_units import WRITABLE, exec_path, install_units, install_users
 from agent.machine_ports import opened
 from agent.ports import Files, NodePorts, UnfitError
 from agent.preflight import Wanted, check, is_free
@@ -40,6 +40,7 @@ CONFIG_BYTES: Final = 1 << 20
 READY_S: Final = 60
 _POLL_S: Final = 0.1
 _TOOL_S: Final = 60
+_GOES_ON: Final = "mend it, then `kat-agent init` goes on from here; `kat-agent reset` starts over"
 _UNITS: Final = ("kat-leader.service", "kat-agent.service")
 
 
@@ -189,13 +190,15 @@ async def _start(node: NodePorts, programs: str) -> None:
     changed = install_units(node.files, programs)
     if changed:
         _say(f"installed {', '.join(changed)}")
+    await _run(node, "mkdir", "-p", *WRITABLE)
     await _run(node, "systemctl", "daemon-reload")
     await _run(node, "systemctl", "enable", "--quiet", "kat-nft.service", *_UNITS)
     for unit in _UNITS:
         _say(f"starting {unit}")
         ran = await node.tools.run(["systemctl", "start", unit], timeout_s=_TOOL_S, env={})
         if ran.code:
-            raise StartError(await _why(node, unit, "it does not start"))
+            why = await _why(node, unit, "it does not start; its last words are")
+            raise StartError(f"{why}\n{_GOES_ON}")
     await _wait_for_plan(node)
 
 
@@ -209,8 +212,8 @@ async def _wait_for_plan(node: NodePorts) -> None:
             return
         await node.clock.sleep(_POLL_S)
     lines = [await _why(node, unit, "its last words are") for unit in _UNITS]
-    what = f"the first plan is not in place after {READY_S} s; `kat-agent init` goes on from here"
-    raise StartError("\n".join([what, *lines]))
+    what = f"the first plan is not in place after {READY_S} s"
+    raise StartError("\n".join([what, *lines, _GOES_ON]))
 
 
 async def _why(node: NodePorts, unit: str, what: str) -> str:

@@ -14,6 +14,15 @@ PACKAGED: Final = (
     "/usr/local/lib/systemd/system",
     "/run/current-system/sw/lib/systemd/system",
 )
+WRITABLE: Final = (
+    "/etc/kat",
+    "/etc/containers/systemd",
+    "/etc/sysctl.d",
+    "/etc/sysusers.d",
+    "/etc/tmpfiles.d",
+    "/var/lib/kat",
+)
+"""Directories that must be there before kat-agent.service starts, which may write to no others."""
 SYSUSERS: Final = "/etc/sysusers.d/kat-leader.conf"
 PACKAGED_SYSUSERS: Final = "/usr/lib/sysusers.d/kat-leader.conf"
 _MARK: Final = "@bindir@"

@@ -9,6 +9,8 @@ from katgen.protocol import Complaint
 
 NFT_FILE: Final = "/etc/kat/kat.nft"
 _TIMEOUT_S: Final = 60
+_OUTSIDE: Final = ("systemd-run", "--quiet", "--wait", "--pipe", "--collect", "--")
+"""Runs a program as a unit of its own: it needs to write where kat-agent.service must not."""
 _SYSCTL: Final = "/usr/lib/systemd/systemd-sysctl"
 
 Paths = frozenset[str]
@@ -47,7 +49,7 @@ async def _run(node: NodePorts, folder: str, argv: tuple[str, ...], paths: Paths
     files = sorted(path for path in paths if path.startswith(folder))
     if not files:
         return ""
-    ran = await node.tools.run([*argv, *files], timeout_s=_TIMEOUT_S, env={})
+    ran = await node.tools.run([*_OUTSIDE, *argv, *files], timeout_s=_TIMEOUT_S, env={})
     return (ran.stderr.strip() or f"it ended with code {ran.code}") if ran.code else ""
 
 

@@ -62,7 +62,8 @@ def reset(*, volumes: bool, yes: bool) -> int:
     for problem in problems:
         click.echo(f"kat-agent: {problem}", err=True)
     if not problems:
-        click.echo("KAT is gone from this machine." + ("" if volumes else f" {VOLUMES} stays."))
+        stays = [f" {folder} stays." for folder in sorted(KEPT) if os.path.isdir(folder)]  # noqa: PTH112 -- one look
+        click.echo("".join(["KAT is gone from this machine.", *stays]))
     return Exit.PROBLEMS if problems else Exit.FINE
 
 
@@ -135,6 +136,8 @@ async def _files(node: NodePorts) -> None:
         files.delete(path)
     for folder in (*_FOLDERS, *_drop_ins(files)):
         files.delete_tree(folder)
+    if not files.list("/etc/kat") and not files.folders("/etc/kat"):  # a policy is its owner's
+        files.delete_tree("/etc/kat")
     files.flush(["/etc/systemd/system", "/etc/systemd/network"])
 
 
@@ -161,6 +164,7 @@ def _drop_ins(files: Files) -> Iterator[str]:
 
 async def _forget_units(node: NodePorts) -> None:
     await node.systemd.daemon_reload()
+    await node.systemd.stop("kat-nft.service", STOP_S)  # without its file it refuses no more
     for unit in await node.systemd.loaded("kat*"):
         await node.systemd.reset_failed(unit.unit)
 
@@ -177,6 +181,8 @@ def _delete_state(files: Files, *, volumes: bool, keep_marks: bool) -> None:
             files.delete_tree(folder)
     for path in files.list(state.ROOT):
         files.delete(path)
+    if not files.folders(state.ROOT):
+        files.delete_tree(state.ROOT)
 
 
 def _refuse_mounts(files: Files) -> None:
