@@ -28,7 +28,7 @@ from agent.stage import unstage
 from agent.start_units import FailedUnit, Starter, stop_units
 from agent.target import Target, keep, kept
 from agent.verify import services
-from katgen.bundle import Entry
+from katgen.bundle import Activation, Entry
 from katgen.diff import Action, Verb
 from katgen.protocol import Complaint, Drift, SignedRecord
 
@@ -141,13 +141,29 @@ def _record(node: NodePorts, target: Target, signed: SignedRecord, place: _Place
 
 
 async def _ready(
-    node: NodePorts, base: Mapping[str, Entry], target: Target, actions: Iterable[Action]
+    node: NodePorts, base: Mapping[str, Entry], target: Target, actions: tuple[Action, ...]
 ) -> "_Apply":
     """Get ready whatever can fail while nothing is changed yet."""
     written = [action.path for action in actions if action.verb is Verb.WRITE]
     contents = {p: state.content(node.files, target.entries[p].digest) for p in written}
     texts = await services(target, new_instances(actions, target.entries), node)
+    _rehearse(node, target, actions, contents)
     return _Apply(node, base, target, contents, texts)
+
+
+def _rehearse(
+    node: NodePorts, target: Target, actions: tuple[Action, ...], contents: Mapping[str, bytes]
+) -> None:
+    """Find out that the disk lets us write and delete before a unit is stopped for it."""
+    touched = [action for action in actions if action.path and action.verb is not Verb.RELOAD]
+    probes = {f"{action.path.rpartition('/')[0]}/probe": b"" for action in touched}
+    waiting = {
+        path: content
+        for path, content in contents.items()
+        if target.entries[path].activation is Activation.STOP_FIRST
+    }
+    if any(action.verb is Verb.STOP for action in actions):
+        node.files.rehearse([NewFile(p, content) for p, content in {**probes, **waiting}.items()])
 
 
 @dataclass(slots=True)

@@ -79,6 +79,21 @@ class DiskFiles:
 
         So a full disk is met before the first of them has changed.
         """
+        with self._written_beside(files) as beside:
+            for path, new, real in beside:
+                with _saying(path):
+                    os.rename(new, real)  # noqa: PTH104 -- text, not a Path
+
+    def rehearse(self, files: Sequence[NewFile]) -> None:
+        """Write them all beside their places, make them durable, and take them away again."""
+        with self._written_beside(files) as beside:
+            for path, new, _ in beside:
+                with _saying(path):
+                    _unlink(new)
+
+    @contextmanager
+    def _written_beside(self, files: Sequence[NewFile]) -> Iterator[list[tuple[str, str, str]]]:
+        """Yield path, new file and place of each; what is still beside after a failure goes."""
         beside: list[tuple[str, str, str]] = []
         try:
             for file in files:
@@ -91,9 +106,7 @@ class DiskFiles:
             for path, new, _ in beside:
                 with _saying(path):
                     _sync(new)
-            for path, new, real in beside:
-                with _saying(path):
-                    os.rename(new, real)  # noqa: PTH104 -- the same
+            yield beside
         except BaseException:
             for _, new, _ in beside:
                 _unlink(new)

@@ -67,6 +67,9 @@ class Files(Protocol):
     def write_all(self, files: Sequence[NewFile]) -> None:
         """Write many: each whole, none before all have found their room. Faster than one by one."""
 
+    def rehearse(self, files: Sequence[NewFile]) -> None:
+        """Do as `write_all` does, but for the last step, and leave nothing."""
+
     def delete(self, path: str) -> None:
         """Delete a file; it may be missing. Directories that this leaves empty stay."""
 

@@ -124,11 +124,15 @@ def _read(generation: int, root: str, manifest: bytes, sets: Mapping[str, bytes]
 
 
 def _wrong_sets(wanted: Iterable[str], sent: Mapping[str, object]) -> Iterator[str]:
-    """Yield what is missing among the sets, and what the manifest does not name."""
+    """Yield what is missing among the sets, and what the manifest does not name.
+
+    A cluster of one node has no set of peers.
+    """
     names = frozenset(wanted)
     prefixes = tuple(name[:-1] for name in names if name.endswith("/*"))
     for name in sorted(n for n in names - sent.keys() if not n.endswith("/*")):
-        yield f"the bundle lacks the set {name}"
+        if name.partition("/")[0] != "peers":
+            yield f"the bundle lacks the set {name}"
     for name in sorted(sent.keys() - names):
         if not (prefixes and name.startswith(prefixes)):
             yield f"the manifest does not name the set {name}"

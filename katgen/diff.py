@@ -16,7 +16,7 @@ from katgen.bundle import Activation, Entry
 class Verb(StrEnum):
     """One kind of step, in the order in which steps are taken."""
 
-    WRITE = "write"
+    WRITE = "write"  # of a stop-first successor: once its predecessor's file is gone
     KEEP = "keep"  # the file differs, but belongs to an instance: a new id takes the change up
     RELOAD = "reload"
     STOP = "stop"  # and wait until the unit's job is done and its container gone
@@ -122,27 +122,35 @@ def diff(installed: Files, target: Files) -> tuple[Action, ...]:
     ends as in `target`. Equal sets give no action.
     """
     found = changes(installed, target)
+    writes = tuple(_writes(found))
     return (
-        *_writes(found),
+        *(action for action, waits in writes if not waits),
         *(action for action, kind in _deletes(found) if kind in _RELOADS),
         *_reloads(found),
         *_stops(found, target),
         *(action for action, kind in _deletes(found) if kind not in _RELOADS),
+        *(action for action, waits in writes if waits),
         *_daemon_reload(found),
         *_starts(found, installed),
     )
 
 
-def _writes(found: Iterable[Change]) -> Iterator[Action]:
+def _writes(found: Iterable[Change]) -> Iterator[tuple[Action, bool]]:
+    """Yield each file to write, and whether its predecessor's must be gone first.
+
+    Were both there at a boot, PID 1 would start both, on one address and one volume.
+    """
     for change in found:
         new = change.new
         if new is None:
             continue
         if change.is_kept:
             because = "pending re-render: an instance's file is written once"
-            yield Action(Verb.KEEP, new.path, new.unit, because)
+            yield Action(Verb.KEEP, new.path, new.unit, because), False
         else:
-            yield Action(Verb.WRITE, new.path, because="changed" if change.is_edit else "new")
+            because = "changed" if change.is_edit else "new"
+            waits = change.old is not None and new.activation is Activation.STOP_FIRST
+            yield Action(Verb.WRITE, new.path, because=because), waits and not change.is_edit
 
 
 def _reloads(found: Iterable[Change]) -> Iterator[Action]:

@@ -99,11 +99,11 @@ async def test_a_replacement_starts_when_its_predecessor_is_gone() -> None:
     node, cluster = await in_place(WEB1)
     await cluster.apply(node.ports, cluster.target(2, WEB2))
     assert steps(node) == [
-        f"files.write {WEB2.path}",
         f"systemd.stop {WEB1.unit}",
         f"files.delete {WEB1.path}",
         f"files.delete /run/systemd/system/{WEB1.unit}",
         f"systemd.reset_failed {WEB1.unit}",
+        f"files.write {WEB2.path}",
         f"files.write /run/systemd/system/{WEB2.unit}",
         f"systemd.start {WEB2.unit}",
     ]
