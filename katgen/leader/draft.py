@@ -22,6 +22,7 @@ from katgen.leader.documents import (
 from katgen.leader.errors import InputError, TakenError
 from katgen.leader.secrets import SecretBox
 from katgen.model.specs import Specs
+from katgen.model.workload import Workload
 from katgen.parse import Document, Parsed
 from katgen.validate import check
 from katgen.validate.load import load
@@ -70,7 +71,8 @@ class Draftsman:
         """
         documents = given.parsed.documents
         coming = {key for one in documents if (key := key_of(one.value)) is not None}
-        gone = tuple(sorted(key for key in drop if key in before and key not in coming))
+        left = {*drop, *_outgrown(documents)}
+        gone = tuple(sorted(key for key in left if key in before and key not in coming))
         rest = {key: one for key, one in before.items() if key not in gone}
         staying = parsed(one for key, one in rest.items() if key not in coming)
         everything = Parsed((*staying.documents, *documents), given.parsed.problems)
@@ -159,6 +161,19 @@ def specs_of(before: Before) -> Specs | None:
 def companions(key: ObjectKey) -> tuple[ObjectKey, ...]:
     """Return the keys of what goes with a Workload."""
     return tuple(replace(key, kind=kind) for kind in COMPANIONS)
+
+
+def _outgrown(documents: Iterable[Document]) -> Iterator[ObjectKey]:
+    """Yield what cannot be there beside a Workload as it is now, and would hinder it for ever."""
+    for document in documents:
+        loaded, _ = load(document)
+        key = key_of(document.value)
+        if key is None or loaded is None or not isinstance(loaded.object, Workload):
+            continue
+        if loaded.object.spec.type != "Job":
+            yield replace(key, kind="JobDefinition")
+        if loaded.object.spec.source.git is None:
+            yield replace(key, kind="BuildDefinition")
 
 
 def _with_companions(keys: Iterable[ObjectKey]) -> Iterator[ObjectKey]:

@@ -10,7 +10,7 @@ from typing import Final
 
 import click
 
-from katgen.errors import Problem, ProblemsError, Source, SpecError
+from katgen.errors import KatError, Problem, ProblemsError, Source, SpecError
 from katgen.parse.decode import FILE_MAX
 
 _FINE, _PROBLEMS, _USAGE, _REFUSED, _INTERRUPTED = 0, 1, 2, 3, 130
@@ -117,7 +117,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
         for problem in err.problems:
             click.echo(str(problem), err=True)
         return _PROBLEMS if isinstance(err, SpecError) else _REFUSED
+    except KatError as err:
+        click.echo(f"kat-leader: {err}", err=True)
+        return _PROBLEMS
     except OSError as err:
-        click.echo(f"kat-leader: {err.filename or ''}: {err.strerror or err}", err=True)
+        where = f"{err.filename}: " if err.filename else ""
+        click.echo(f"kat-leader: {where}{err.strerror or err}", err=True)
         return _PROBLEMS
     return outcome if isinstance(outcome, int) else _FINE

@@ -1,6 +1,7 @@
 """What instances wrote: their units' journals, through the agents of their nodes."""
 
 import asyncio
+import logging
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
@@ -18,6 +19,7 @@ from katgen.leader.services import SERVICES, NotConnectedError, Services
 from katgen.names import NodeName
 from katgen.protocol import Failed, LogLines, ReadLogs
 
+_LOG: Final = logging.getLogger(__name__)
 _WAITING: Final = 64
 """Answers of agents that a slow reader may leave waiting."""
 _EVERYTHING: Final = -1
@@ -102,8 +104,10 @@ async def _pump(
                     await queue.put(Line(0, "", f"node {node}: {answer.text}"))
     except NotConnectedError as err:
         await queue.put(Line(0, "", str(err)))
-    finally:
-        queue.put_nowait(None) if not queue.full() else await queue.put(None)
+    except Exception:  # noqa: BLE001 -- the reader must hear of the end, whatever it was
+        _LOG.exception("reading journals of %s failed", node)
+        await queue.put(Line(0, "", f"node {node}: a fault in KAT; the leader's journal says more"))
+    await queue.put(None)
 
 
 ROUTES: Final = (web.get(f"{NAMESPACED}/workloads/{{name}}/logs", stream(people(_logs))),)

@@ -7,10 +7,12 @@ import msgspec
 import pytest
 
 from katgen.leader import history
-from katgen.leader.documents import incoming, shown
+from katgen.leader.documents import Incoming, encode, incoming, shown
+from katgen.leader.draft import Draftsman
 from katgen.leader.errors import InputError, MissingError, TakenError
 from katgen.leader.objects import Objects
 from katgen.leader.secrets import SealError, SecretBox
+from katgen.leader.store import Transaction
 from katgen.leader.store.memory import MemoryStore
 from katgen.names import WorkloadKey
 from katgen.parse import parse
@@ -214,6 +216,66 @@ async def test_a_node_that_has_not_joined_cannot_be_written(objects: Objects) ->
     with pytest.raises(InputError) as caught:
         await objects.apply(read(text))
     assert [problem.what for problem in caught.value.problems] == ["no such node has joined"]
+
+
+CLUSTER = """
+apiVersion: kat/v1alpha1
+kind: ClusterConfiguration
+metadata: {name: kat}
+spec: {clusterCIDR: 10.20.0.0/16, serviceCIDR: 10.21.0.0/16}
+"""
+NODE = """
+apiVersion: kat/v1alpha1
+kind: Node
+metadata: {name: n1}
+spec: {advertiseAddress: 192.0.2.1}
+"""
+
+
+@pytest.fixture
+async def running(store: MemoryStore, objects: Objects) -> Objects:
+    """Return the objects of a cluster with a node, as `init` writes them."""
+    first = Incoming(read(CLUSTER, NODE + "status: {overlayNetwork: {interface: eth0}}"), {})
+    draft = Draftsman(BOX, 0).applied(first, {}, is_running=False)
+    await store.commit(Transaction(puts={k.path: encode(one) for k, one in draft.puts.items()}))
+    return objects
+
+
+async def test_what_a_cluster_is_built_on_does_not_change(running: Objects) -> None:
+    with pytest.raises(InputError) as caught:
+        await running.apply(read(CLUSTER.replace("10.20", "10.30")))
+    (problem,) = caught.value.problems
+    assert problem.at.path == "spec.clusterCIDR"
+    assert problem.what == "cannot change on a running cluster: it is 10.20.0.0/16"
+    with pytest.raises(InputError, match="the objects have problems"):
+        await running.apply(read(CLUSTER.replace("name: kat", "name: other")))
+
+
+async def test_other_settings_change(running: Objects) -> None:
+    text = CLUSTER.replace("{clusterCIDR", "{scheduling: BinPack, clusterCIDR")
+    applied = await running.apply(read(text))
+    assert [c.result for c in applied.changed] == ["configured"]
+
+
+async def test_a_node_keeps_what_is_known_of_it(running: Objects) -> None:
+    await running.apply(read(NODE.replace("name: n1", "name: n1, labels: {disk: ssd}")))
+    stored = await running.get(key("Node", "n1", "-"))
+    assert stored is not None
+    assert stored.document["metadata"]["labels"] == {"disk": "ssd"}
+    assert stored.document["status"] == {"overlayNetwork": {"interface": "eth0"}}
+
+
+async def test_a_job_that_becomes_a_service_leaves_its_definition_behind(
+    objects: Objects,
+) -> None:
+    job = workload().replace("type: Service", "type: Job")
+    definition = balancer().replace("VirtualLoadBalancer", "JobDefinition")
+    await objects.apply(read(job, definition.replace("{ports: [{port: 80}]}", "{completions: 2}")))
+    applied = await objects.apply(read(workload()))
+    assert [(c.kind, c.result) for c in applied.changed] == [
+        ("Workload", "configured"),
+        ("JobDefinition", "deleted"),
+    ]
 
 
 async def test_a_change_that_rolls_keeps_the_version_before(
