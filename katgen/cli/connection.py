@@ -24,7 +24,8 @@ JSON: Final = "application/json"
 GZIP: Final = "application/gzip"
 API: Final = "/v1alpha1"
 _CONNECT_S: Final = 10.0
-_ANSWER_S: Final = 60.0
+_ANSWER_S: Final = 130.0
+"""Somewhat longer than a leader takes at most."""
 _CLIENT_ERROR: Final = 400
 _LINE_MAX: Final = 64 << 20
 _HINT: Final = "is kat-leader running? systemctl status kat-leader"

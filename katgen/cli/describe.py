@@ -26,7 +26,7 @@ _NOT_FOUND: Final = 404
 
 @click.command("describe", short_help="Tell all about something.", epilog=_EPILOG)
 @click.argument("kind", metavar="workload|instance|node", shell_complete=online.kinds)
-@click.argument("subject", metavar="NAME", shell_complete=online.kinds_and_names)
+@click.argument("subject", metavar="NAME", shell_complete=online.names_of_kind)
 @online.namespace
 @options.form
 @options.ending

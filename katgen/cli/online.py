@@ -82,6 +82,12 @@ def kinds_and_names(ctx: click.Context, parameter: click.Parameter, begun: str) 
     return [name for name in _names(ctx, found) if name.startswith(begun)] if found else []
 
 
+def names_of_kind(ctx: click.Context, _: click.Parameter, begun: str) -> list[str]:
+    """Offer the names of the kind that the argument before says."""
+    found = BY_NAME.get(str(ctx.params.get("kind")))
+    return [name for name in _names(ctx, found) if name.startswith(begun)] if found else []
+
+
 def _names(ctx: click.Context, noun: Noun) -> Iterator[str]:
     """Yield names as the leader has them; none if it does not say so at once."""
     from katgen.cli.connection import Leader  # noqa: PLC0415 -- 50 ms that offline commands save

@@ -37,7 +37,7 @@ def carry_out(leader: Leader, request: Request, waiting: Wait, form: Form) -> in
             say_changed(one)
     last = None
     if answer.changed and all(one.result == UNCHANGED for one in answer.changed):
-        refuse_held(leader, answer)
+        refuse_waiting(leader, answer)
     elif waiting.is_wanted:
         last = wait(leader, answer.resource_version, waiting.timeout_s, form)
     if form is Form.JSON:
@@ -47,16 +47,17 @@ def carry_out(leader: Leader, request: Request, waiting: Wait, form: Form) -> in
     return Exit.FINE
 
 
-def refuse_held(leader: Leader, answer: Written) -> None:
-    """Raise LeaderError if one of these workloads waits since an earlier write.
+def refuse_waiting(leader: Leader, answer: Written) -> None:
+    """Raise LeaderError if one of these workloads is held back, or has no node, since earlier.
 
     An apply that finds everything unchanged must not pass for one that worked.
     """
-    named = {(one.namespace, one.name) for one in answer.changed}
+    named = {f"{one.namespace}/{one.name}" for one in answer.changed}
     pending = leader.ask(Request(path("plan"), "POST"), Preview)
-    held = [one for one in pending.held if (one.namespace, one.name) in named]
-    if held:
-        raise LeaderError(map(held_problem, held), Exit.UNFINISHED)
+    held = [held_problem(one) for one in pending.held if f"{one.namespace}/{one.name}" in named]
+    unplaced = [problem(one, {}) for one in pending.unplaced if one.at in named]
+    if held or unplaced:
+        raise LeaderError([*held, *unplaced], Exit.UNFINISHED)
 
 
 def say_changed(one: Changed) -> None:

@@ -105,10 +105,13 @@ def test_an_apply_that_changes_nothing_says_that_an_earlier_one_still_waits(
     leader.answer("POST /apply", {"resourceVersion": "41", "changed": [web]})
     held = {"namespace": "shop", "name": "web", "reason": "ImagePullFailed", "message": "no such"}
     pending = {"generation": 8, "parent": 8, "digest": "", "nodes": {}}
-    leader.answer("POST /plan", {**pending, "held": [held]})
+    away = [{"at": one, "what": "has no node", "hint": ""} for one in ("shop/web", "shop/db")]
+    leader.answer("POST /plan", {**pending, "held": [held], "unplaced": away})
     assert run(["apply", "-f", "web.kat"]) == 5
-    assert capsys.readouterr().err.splitlines()[0] == (
-        "shop/web: held back: no such; correct it and apply again; what ran before still runs"
+    assert capsys.readouterr().err == (
+        "shop/web: has no node\n"
+        "shop/web: held back: no such; correct it and apply again; what ran before still runs\n"
+        "2 problems\n"
     )
     leader.answer("POST /plan", pending)
     assert run(["apply", "-f", "web.kat"]) == 0

@@ -194,6 +194,9 @@ def test_names_for_the_shell_come_from_the_leader(leader: FakeLeader, capsys: Ca
     shell = ShellComplete(katcall, {}, "katcall", "_KATCALL_COMPLETE")
     words = ["get", "workloads", "-n", "shop"]
     assert [one.value for one in shell.get_completions(words, "w")] == ["web"]
+    words = ["describe", "-n", "shop", "instance"]
+    assert [one.value for one in shell.get_completions(words, "db")] == ["db/0-1"]
+    words = ["get", "workloads", "-n", "shop"]
     leader.stream("GET /n/shop/workloads", is_open=True)
     assert shell.get_completions(words, "w") == []
     assert capsys.readouterr().err == ""
