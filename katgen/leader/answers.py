@@ -102,7 +102,7 @@ class Generation(msgspec.Struct, frozen=True):
     changed: tuple[str, ...] = ()
 
 
-class Event(msgspec.Struct, frozen=True, omit_defaults=True):
+class Event(msgspec.Struct, frozen=True):
     """Something that happened, `count` times from `first` to `last` (RFC 3339)."""
 
     namespace: str

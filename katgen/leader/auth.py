@@ -38,15 +38,18 @@ CHANGED: Final = web.RequestKey("changed", str)
 """What a write did, for the audit."""
 
 
-def people(answer: Answer) -> Answer:
-    """Return a route that only people with the role `admin` reach; writes are logged."""
+def people(answer: Answer, *, is_read: bool = False) -> Answer:
+    """Return a route that only people with the role `admin` reach; writes are logged.
+
+    `is_read`: the route changes nothing, whatever its method.
+    """
 
     async def guarded(request: web.Request) -> web.StreamResponse:
         caller = await _caller(request)
         if caller.role != ADMIN:
             raise MissingError("there is nothing here for you")
         request[CALLER] = caller
-        if request.method in _READS:
+        if is_read or request.method in _READS:
             return await answer(request)
         return await _audited(answer, request)
 

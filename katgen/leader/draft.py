@@ -29,8 +29,6 @@ from katgen.validate.load import load
 from katgen.validate.objects import gather
 from katgen.validate.references import named
 
-PROBLEMS_MAX: Final = 1000
-"""Of one answer."""
 COMPANIONS: Final = ("VirtualLoadBalancer", "JobDefinition", "BuildDefinition")
 """Kinds that go with the Workload of their namespace and name."""
 FIXED: Final = ("clusterCIDR", "serviceCIDR", "nodeSubnetBits", "apiPort", "volumeBasePath")
@@ -79,7 +77,7 @@ class Draftsman:
         checked = check(everything)
         problems = {*checked.problems, *(_refused(documents, before) if is_running else ())}
         if problems:
-            raise InputError("the objects have problems", problems=_bounded(problems))
+            raise InputError("the objects have problems", problems=map(without_lines, problems))
         puts = dict(self._puts(documents, rest))
         named_keys = [key for one in documents if (key := key_of(one.value)) is not None]
         changed = tuple(_change(key, rest, puts) for key in named_keys)
@@ -212,10 +210,6 @@ def _after(before: Before, puts: Mapping[ObjectKey, Wire]) -> Before:
 
 def _content(wire: Mapping[str, Any]) -> tuple[object, object]:
     return wire.get("spec"), wire.get("data")
-
-
-def _bounded(problems: Iterable[Problem]) -> list[Problem]:
-    return sorted(map(without_lines, problems))[:PROBLEMS_MAX]
 
 
 # --- what only a running cluster refuses ---------------------------------------------------------

@@ -10,8 +10,12 @@ KatError
 
 from collections.abc import Iterable
 from http import HTTPStatus
+from typing import Final
 
 from katgen.errors import KatError, Problem
+
+PROBLEMS_MAX: Final = 1000
+"""Of one answer."""
 
 
 class RequestError(KatError):
@@ -25,7 +29,7 @@ class RequestError(KatError):
         super().__init__(detail)
         self.detail = detail
         self.status = status or self.status
-        self.problems = tuple(sorted(set(problems)))
+        self.problems = tuple(sorted(set(problems))[:PROBLEMS_MAX])
 
 
 class InputError(RequestError):

@@ -46,6 +46,6 @@ async def _changes(request: web.Request) -> web.StreamResponse:
 
 ROUTES: Final = (
     web.post(f"{API}/apply", people(_apply)),
-    web.post(f"{API}/plan", people(_plan)),
+    web.post(f"{API}/plan", people(_plan, is_read=True)),
     web.get(f"{API}/changes/{{revision:[0-9]+}}", stream(people(_changes))),
 )

@@ -8,10 +8,11 @@ from aiohttp import web
 
 from katgen.leader.answers import Instance, InstanceUsage
 from katgen.leader.auth import people
-from katgen.leader.errors import MissingError
+from katgen.leader.documents import ObjectKey
+from katgen.leader.errors import MissingError, TakenError
 from katgen.leader.routes.wire import API, NAMESPACED, answered, listed
 from katgen.leader.services import SERVICES, NotConnectedError, Services
-from katgen.names import NodeName, key
+from katgen.names import NodeName, key, split_key
 from katgen.protocol import ReadUsage, UsageAnswer
 
 _USAGE_S: Final = 5.0
@@ -49,7 +50,10 @@ async def _explain(request: web.Request) -> web.Response:
     workload = key(request.match_info["ns"], request.match_info["name"])
     found = await request.app[SERVICES].planning.explain(workload)
     if found is None:
-        raise MissingError(f"there is no Workload {workload}")
+        stored = ObjectKey("Workload", *split_key(workload))
+        if await request.app[SERVICES].objects.get(stored) is None:
+            raise MissingError(f"there is no {stored}")
+        raise TakenError(f"no plan has {stored} yet; `events` says what it waits for")
     return answered(found)
 
 

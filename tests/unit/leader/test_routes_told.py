@@ -129,6 +129,8 @@ async def test_a_node_has_the_status_that_the_leader_sees(kat: Api) -> None:
 async def test_explanations_events_and_plans_are_passed_on(kat: Api) -> None:
     assert (await kat.get("/v1alpha1/explain/default/web"))["placed"] == 1
     assert (await kat.ask("GET", "/v1alpha1/explain/default/gone")).status == 404
+    await kat.write("POST", "/v1alpha1/apply", workload("new"))
+    assert (await kat.ask("GET", "/v1alpha1/explain/default/new")).status == 409
     (event,) = (await kat.get("/v1alpha1/events?namespace=shop&workload=web"))["items"]
     assert (event["namespace"], event["name"]) == ("shop", "web")
     assert (await kat.get("/v1alpha1/plans"))["items"][0]["generation"] == 7
