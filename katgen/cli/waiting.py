@@ -96,6 +96,8 @@ def _failures(last: Progress) -> list[Problem]:
 
 def _problem(one: Rollout) -> Problem:
     hint = _HINTS[one.state].format(name=one.name, namespace=one.namespace)
+    if one.state == "held" and not one.wanted:  # nothing of it has run yet
+        hint = "correct it and apply again"
     state = "held back" if one.state == "held" else one.state
     message = f": {one.message}" if one.message else ""
     return Problem(_source(one), f"{state}{message}", hint)

@@ -98,6 +98,18 @@ def test_a_workload_that_is_held_back_fails_the_apply_with_the_registrys_words(
     )
 
 
+def test_of_a_new_workload_that_is_held_back_nothing_ran_before(
+    leader: FakeLeader, capsys: Captured
+) -> None:
+    leader.answer("POST /apply", WRITTEN)
+    held = {"namespace": "shop", "name": "web", "wanted": 0, "running": 0, "state": "held"}
+    leader.stream("GET /changes/41", {"phase": "failed", "workloads": [{**held, "message": "no"}]})
+    assert run(["apply", "-f", "web.kat"]) == 5
+    assert capsys.readouterr().err.splitlines()[1] == (
+        "shop/web: held back: no; correct it and apply again"
+    )
+
+
 def test_an_apply_that_changes_nothing_says_that_an_earlier_one_still_waits(
     leader: FakeLeader, capsys: Captured
 ) -> None:
