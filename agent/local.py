@@ -13,15 +13,13 @@ from agent import state
 from agent.apply import Outcome
 from agent.drift import file_drift, unit_drift
 from agent.exits import Exit
-from agent.local_target import target_of_folder
 from agent.machine_ports import opened
 from agent.ports import NodePorts
 from agent.rollback import lift_hold, roll_back
-from agent.stage import Staged, unstage
 from agent.status import Now, Status
-from agent.verify import verify as verified
+from agent.verify import verify_folder
 from katgen.bundle import FORMAT
-from katgen.errors import Problem, RefusedError, Source
+from katgen.errors import Problem, RefusedError, Source, SpecError
 from katgen.protocol import Drift, Report, UnitReport
 
 AGENT_UNIT: Final = "kat-agent.service"
@@ -92,14 +90,12 @@ def verify(folder: str) -> int:
 
 
 async def _verify(folder: Path) -> tuple[str, ...]:
+    if not any(path.is_file() for path in folder.rglob("*")):
+        what = "there are no files in this directory"
+        raise SpecError([Problem(Source(str(folder)), what, "name DIR/<node> of `katcall render`")])
     async with opened() as node:
-        target = target_of_folder(node.files, folder)
-        staged = Staged(target, tuple(target.entries.values()))
-        try:
-            found = await verified(staged, node)
-        finally:
-            unstage(node, target.generation)
-    return tuple(f"{one.path}: {one.text}" for one in found)
+        found = await verify_folder(node, str(folder.resolve()))
+    return tuple(f"{one.path}: {one.tool}: {one.text}" for one in found)
 
 
 @click.command("rollback", short_help="Go back to an earlier generation, and stay.")
