@@ -81,7 +81,11 @@ def _row(unit: UnitReport) -> tuple[str, str, str]:
 def verify(folder: str) -> int:
     """Check a node's rendered files (DIR/<node> of `katcall render -o DIR`) and change nothing."""
     _need_root()
-    complaints = asyncio.run(_verify(Path(folder)))
+    where = Path(folder).resolve()
+    if not any(path.is_file() for path in where.rglob("*")):
+        what = "there are no files in this directory"
+        raise SpecError([Problem(Source(folder), what, "name DIR/<node> of `katcall render`")])
+    complaints = asyncio.run(_verify(where))
     for one in complaints:
         click.echo(f"kat-agent: {one}", err=True)
     if not complaints:
@@ -90,11 +94,8 @@ def verify(folder: str) -> int:
 
 
 async def _verify(folder: Path) -> tuple[str, ...]:
-    if not any(path.is_file() for path in folder.rglob("*")):
-        what = "there are no files in this directory"
-        raise SpecError([Problem(Source(str(folder)), what, "name DIR/<node> of `katcall render`")])
     async with opened() as node:
-        found = await verify_folder(node, str(folder.resolve()))
+        found = await verify_folder(node, str(folder))
     return tuple(f"{one.path}: {one.tool}: {one.text}" for one in found)
 
 
