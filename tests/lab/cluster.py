@@ -81,7 +81,7 @@ class OneNode:
         stage: str = "one",
         image: str = "",
     ) -> str:
-        """Return the documents of a web server that answers with its host name, behind an address."""
+        """Return documents of a web server that answers with its host name, behind an address."""
         return WEB.format(
             name=name,
             namespace=namespace,
