@@ -21,12 +21,13 @@ from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from typing import Final, Protocol
 
 from agent import notify, state
-from agent.apply import Outcome, apply, resume
+from agent.apply import Outcome, apply, resume, revert
 from agent.client import backoff_s
 from agent.collect import collect
 from agent.conversation import Conversation
 from agent.intake import Intake, NotTakenError
-from agent.ports import LeaderError, NodePorts, Session
+from agent.policy import load_policy
+from agent.ports import LeaderError, NodePorts, Session, UnfitError
 from agent.reporting import Reporting
 from agent.rules import Rules
 from agent.state import NodeConfig
@@ -275,6 +276,21 @@ class Agent:
         if is_due and (self._wanted is not None or not self._is_resumed):
             self._wake.set()
         self._reporting.tick()
+        await self._revert()
+
+    async def _revert(self) -> None:
+        """Undo what somebody changed, if the node's policy says so; else it is only told."""
+        drift = tuple(one for one in self._reporting.drift if one.kind != "foreign")
+        if drift and not self._acting.locked() and self._is_reverting():
+            for one in drift:
+                _log.warning("%s was %s, reverting", one.unit or one.path, one.kind)
+            await self._change(lambda: revert(self._node, drift))
+
+    def _is_reverting(self) -> bool:
+        try:
+            return load_policy(self._node.files).drift == "revert"
+        except UnfitError:  # the next change says what is wrong with it
+            return False
 
     async def _watchdog(self) -> None:
         """Feed the watchdog as long as ticks come: one that hangs is no agent."""

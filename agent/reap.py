@@ -10,7 +10,8 @@ _RUNS: Final = frozenset({"active", "activating", "deactivating", "reloading", "
 
 async def reap(node: NodePorts) -> tuple[str, ...]:
     """Remove KAT's containers that no unit runs; return their names."""
-    node.files.delete_tree(SCRATCH)
+    if node.files.folders(SCRATCH):
+        node.files.delete_tree(SCRATCH)
     containers = {one.name: unit_of(one) for one in await node.podman.containers()}
     if not containers:
         return ()

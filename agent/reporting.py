@@ -37,6 +37,11 @@ class Reporting:
         self._is_due = False
         self.news = asyncio.Event()
 
+    @property
+    def drift(self) -> tuple[Drift, ...]:
+        """What somebody changed on this node, as of the last tick."""
+        return self._drift
+
     async def hello(self, session: Session) -> None:
         """Introduce the node. Raises LeaderError, UnfitError."""
         facts = await self._measure()

@@ -257,6 +257,17 @@ async def test_an_edited_file_is_reported_as_a_diff_and_left_alone() -> None:
         assert agent.node.files.read("/etc/kat/kat.nft") == b"# mine\n"
 
 
+async def test_an_edited_file_is_written_again_where_the_nodes_policy_says_so() -> None:
+    async with running(fit()) as agent:
+        await started(agent)
+        agent.node.files.put("/etc/kat/policy", b'drift = "revert"\n')
+        agent.node.files.put("/etc/kat/kat.nft", b"# mine\n")
+        await agent.pass_time(16)
+        await agent.until(lambda: agent.node.files.read("/etc/kat/kat.nft") == rules().content)
+        await agent.pass_time(16)
+        await agent.until(lambda: agent.leader.reports[-1].drift == ())
+
+
 async def test_a_leader_that_went_away_is_looked_for_again() -> None:
     async with running(fit()) as agent:
         await started(agent)
