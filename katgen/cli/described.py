@@ -52,7 +52,8 @@ def _about_workload(workload: Document, told: Told, now: float) -> Iterator[tupl
 
 def instance_lines(told: Told, now: float) -> Iterator[str]:
     """Yield all about one instance, or each of several."""
-    for one in _documents(told, "instances"):
+    for number, one in enumerate(_documents(told, "instances")):
+        yield from ("",) if number else ()
         yield from _facts(_about_instance(one, now))
         yield from _failures([one])
     yield from _event_table(_documents(told, "events"), now)
@@ -134,7 +135,7 @@ def _failures(every: Sequence[Document]) -> Iterator[str]:
             code = text(one, "exitCode")
             said = f" (exit code {code})" if code not in {"", "0"} else ""
             yield from ("", click.style(f"Last lines of {visible(name(one))}{said}", bold=True))
-            yield from (f"  {visible(str(line))}" for line in lines)
+            yield from (f"  {visible(str(line).rstrip())}" for line in lines)
 
 
 def _event_table(found: Sequence[Document], now: float) -> Iterator[str]:

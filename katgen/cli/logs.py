@@ -113,7 +113,7 @@ def _parts(line: Line, labels: dict[str, str], *, has_time: bool) -> Iterator[st
         yield labels.get(line.instance) or f"{visible(line.instance)} |"
     if has_time:
         yield _stamp(line.time)
-    yield visible(line.text)
+    yield visible(line.text.rstrip("\r\n"))
 
 
 def _stamp(time: float) -> str:

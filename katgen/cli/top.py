@@ -21,6 +21,8 @@ _EPILOG = """\b
   katcall top instances -A
   katcall top nodes"""
 INTERVAL_S: Final = 1.0
+_LITTLE_KIB: Final = 10 * 1024
+"""Less than this is shown in KiB."""
 
 
 class Usages(msgspec.Struct):
@@ -106,4 +108,6 @@ def _print(loads: Sequence[Load], *, is_of_nodes: bool, has_namespace: bool) -> 
 
 
 def _numbers(load: Load) -> tuple[str, str]:
-    return f"{load.cpu_millis}m", f"{load.memory_bytes / (1 << 20):.0f}Mi"
+    kib = load.memory_bytes / 1024
+    memory = f"{kib:.0f}Ki" if kib < _LITTLE_KIB else f"{kib / 1024:.0f}Mi"
+    return f"{load.cpu_millis}m", memory

@@ -143,6 +143,11 @@ class TestLogs:
         assert run(["logs", "web", "-n", "shop", *options]) == 0
         assert leader.lines[-1] == f"GET /n/shop/workloads/web/logs {query}".strip()
 
+    def test_a_line_has_one_end(self, leader: FakeLeader, capsys: Captured) -> None:
+        line = {"time": 1, "instance": "web/0-3", "text": "  hello\n"}
+        leader.stream("GET /n/shop/workloads/web/logs", line)
+        assert printed(capsys, "logs", "web/0-3", "-n", "shop") == "  hello\n"
+
     def test_a_node_that_cannot_be_asked_is_a_remark(
         self, leader: FakeLeader, capsys: Captured
     ) -> None:
@@ -201,6 +206,11 @@ class TestDescribe:
         assert (
             "\nLast lines of db/0-1 (exit code 1)\n  starting\n  no space left on device\n" in shown
         )
+
+    @pytest.mark.usefixtures("leader")
+    def test_a_workloads_name_stands_for_its_instances(self, capsys: Captured) -> None:
+        shown = printed(capsys, "describe", "instance", "web", "-n", "shop")
+        assert "\n\nInstance:   shop/web/1-4\n" in shown
 
     @pytest.mark.usefixtures("leader")
     def test_a_node_with_problems(self, capsys: Captured) -> None:
