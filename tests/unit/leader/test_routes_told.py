@@ -1,15 +1,20 @@
 """What the API tells of nodes, instances and changes, from the loop and the agents."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 import pytest
+from aiohttp import ClientError
 
+from katgen.leader.answers import Progress
 from katgen.leader.documents import ObjectKey
 from katgen.leader.routes import wire
 from katgen.leader.store import Transaction
-from katgen.protocol import ReadLogs
+from katgen.names import NodeName
+from katgen.protocol import LogLine, LogLines, ReadLogs, ToAgent, ToLeader
 from tests.unit.leader.api import UID, Api, Told, api
 from tests.unit.leader.given import NOW, workload
 
@@ -90,6 +95,62 @@ async def test_logs_come_by_instance(kat: Api) -> None:
     assert asked == ReadLogs(
         id="", units=("kat.default.web.0-1.service",), follow=True, since=NOW - 60, lines=5
     )
+
+
+@dataclass
+class Following(Told):
+    """An agent that has said one line, and waits for more."""
+
+    closed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def stream(self, node: NodeName, request: ToAgent) -> AsyncIterator[ToLeader]:  # noqa: ARG002 -- the port's signature
+        try:
+            yield LogLines("1", (LogLine(1, "kat.default.web.0-1.service", "hello"),))
+            await asyncio.Event().wait()
+        finally:
+            self.closed.set()
+
+
+async def test_an_agent_hears_that_the_reader_of_its_journal_has_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(wire, "ALIVE_S", 0.01)
+    told = Following()
+    async with api(told) as kat:
+        answer = await kat.ask("GET", "/v1alpha1/n/default/workloads/web/logs?follow=1")
+        assert b"hello" in await answer.content.readline()
+        assert not told.closed.is_set()
+        answer.close()
+        await asyncio.wait_for(told.closed.wait(), 5)
+
+
+@dataclass
+class Faulty(Told):
+    """A loop with a fault, before or after it has said something."""
+
+    says: Sequence[Progress] = ()
+
+    async def changes(self, revision: int) -> AsyncIterator[Progress]:  # noqa: ARG002 -- the port's signature
+        for one in self.says:
+            yield one
+        raise ValueError("a secret detail")
+
+
+async def test_a_fault_is_told_as_one_and_without_its_details() -> None:
+    async with api(Faulty()) as kat:
+        assert await kat.refused("GET", "/v1alpha1/changes/3") == (
+            500,
+            "a fault in KAT; the leader's journal says more",
+            [],
+        )
+
+
+async def test_a_stream_that_breaks_does_not_look_finished() -> None:
+    async with api(Faulty(says=(Progress("committed", 2),))) as kat:
+        answer = await kat.ask("GET", "/v1alpha1/changes/3")
+        assert answer.status == 200
+        with pytest.raises(ClientError):
+            await answer.read()
 
 
 async def test_logs_of_a_node_that_is_gone_say_so() -> None:
