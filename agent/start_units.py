@@ -11,7 +11,9 @@ from agent.quadlet import is_oneshot, last_value
 from agent.reap import remove_left
 from katgen.diff import Action, Verb
 
-AT_ONCE: Final = 8
+STARTS_AT_ONCE: Final = 8
+STOPS_AT_ONCE: Final = 16
+"""More: a stop is mostly waiting for the container's own end."""
 START_WAIT_S: Final = 20
 """How long an apply waits for a start; systemd goes on, and so does the next apply."""
 _JOB_S: Final = 3600
@@ -45,7 +47,7 @@ async def stop_units(node: NodePorts, actions: Iterable[Action], paths: Mapping[
     """
     stopped: set[str] = set()
     for turn in in_turns(actions):
-        await _each(turn, lambda action: _stop(node, action.unit, paths.get(action.unit, "")))
+        await _each(turn, lambda one: _stop(node, one.unit, paths.get(one.unit, "")), STOPS_AT_ONCE)
         stopped.update(action.unit for action in turn)
     instances = frozenset(unit for unit in stopped if paths.get(unit, "").endswith(INSTANCE))
     if instances:
@@ -77,7 +79,7 @@ class Starter:
         await self._install([a.unit for a in every if a.unit in self.services])
         ended = []
         for turn in in_turns(every):
-            ended += await _each(turn, self._start)
+            ended += await _each(turn, self._start, STARTS_AT_ONCE)
         failed = tuple(one for one in ended if isinstance(one, FailedUnit))
         return Started(failed, tuple(one for one in ended if isinstance(one, str)))
 
@@ -107,9 +109,11 @@ class Starter:
         return None
 
 
-async def _each(actions: tuple[Action, ...], do: Callable[[Action], Awaitable[T]]) -> list[T]:
+async def _each(
+    actions: tuple[Action, ...], do: Callable[[Action], Awaitable[T]], at_once: int
+) -> list[T]:
     """Do something with each, a few at once; all have ended when this returns or raises."""
-    room = asyncio.Semaphore(AT_ONCE)
+    room = asyncio.Semaphore(at_once)
 
     async def one(action: Action) -> T:
         async with room:
