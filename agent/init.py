@@ -12,11 +12,14 @@ docs/howto/one-node.md is its user's page.
 """
 
 import asyncio
+import fcntl
 import os
 import re
 import socket
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
@@ -144,7 +147,9 @@ async def _make(asked: Asked, node: NodePorts, programs: str) -> None:
     argv += ["--owner", "kat-leader", "--node", asked.node, "--advertise-address", advertise]
     argv += ["--interface", interface] if interface else []
     argv += ["--config", asked.config] if asked.config else []
-    _make_cluster(argv)
+    async with _alone(node) as lock:
+        if finished_part(node.files) is None:  # else one that was cut has come to its end meanwhile
+            _make_cluster(argv, lock)
     _say(f"made the cluster's keys and the leader's state in {LEADER}")
 
 
@@ -166,7 +171,36 @@ async def _preflight(asked: Asked, settings: Settings, node: NodePorts) -> str:
     return found.advertise
 
 
-def _make_cluster(argv: list[str]) -> None:
+@asynccontextmanager
+async def _alone(node: NodePorts) -> AsyncIterator[int]:
+    """Hold a lock that `kat-leader init` inherits: it may outlive an init that is killed."""
+    number = _opened_root()
+    try:
+        async with asyncio.timeout(_TOOL_S):
+            while not _has_locked(number):
+                await node.clock.sleep(_POLL_S)
+        yield number
+    except TimeoutError as err:
+        raise UnfitError("another `kat-agent init` is at work; wait for its end") from err
+    finally:
+        os.close(number)
+
+
+def _opened_root() -> int:
+    root = Path(state.ROOT)
+    root.mkdir(mode=0o755, parents=True, exist_ok=True)
+    return os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _has_locked(number: int) -> bool:
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _make_cluster(argv: list[str], lock: int) -> None:
     """Run `kat-leader init`. Its secrets go straight to a file of root's: a cut loses none."""
     folder = Path(state.AGENT)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -174,7 +208,12 @@ def _make_cluster(argv: list[str]) -> None:
     number = os.open(MADE, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     try:
         ran = subprocess.run(  # noqa: S603 -- our own program, no shell
-            argv, stdin=subprocess.DEVNULL, stdout=number, stderr=subprocess.PIPE, check=False
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=number,
+            stderr=subprocess.PIPE,
+            pass_fds=(lock,),
+            check=False,
         )
         os.fsync(number)
     finally:

@@ -251,7 +251,10 @@ class Agent:
                 await self._check_rules()
 
     async def _check_rules(self) -> None:
-        async with self._acting:  # an apply loads rules itself
+        if self._acting.locked():  # an apply, which changes rules itself; it may take a while
+            await self._rules.check_there()
+            return
+        async with self._acting:
             changed = await self._rules.check()
         if changed:
             self._told_of_rules()

@@ -45,6 +45,12 @@ class Rules:
         except UnfitError as err:
             _log.warning("the packet rules cannot be read: %s, retrying at the next tick", err)
 
+    async def check_there(self) -> None:
+        """Restore the rules if they are gone. For while an apply may be changing them itself."""
+        if self._wanted and not await self._node.network.table_digest():
+            _log.warning("somebody has flushed KAT's packet rules, restoring them")
+            await self.load()
+
     async def check(self) -> bool:
         """Restore the rules if they are not as they should be; whether they were not."""
         if not self._wanted:

@@ -191,6 +191,21 @@ async def test_rules_that_somebody_flushed_are_back_at_once() -> None:
         await agent.until(lambda: agent.node.network.table == "# rules\n")
 
 
+async def test_rules_that_are_flushed_during_a_long_apply_are_back_before_its_end() -> None:
+    node = fit()
+    async with running(node) as agent:
+        await started(agent)
+        node.systemd.slow.add("kat.shop.web.1-2.service")
+        agent.leader.plan(2, *WEB, instance(1, 2))
+        agent.leader.commit(2)
+        await agent.until(lambda: "systemd.start kat.shop.web.1-2.service" in node.trace.texts())
+        node.network.load("")
+        await agent.until(lambda: node.network.table == "# rules\n")
+        assert agent.applied() == 0
+        node.systemd.release()
+        await agent.until(lambda: agent.applied() == 2)
+
+
 async def test_rules_are_looked_at_on_every_tick_even_if_nobody_told() -> None:
     async with running(fit()) as agent:
         await started(agent)
