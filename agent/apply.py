@@ -57,8 +57,8 @@ async def apply(target: Target, node: NodePorts) -> Outcome:
         return Outcome()
     base = _base(node, applied, journal, target)
     actions = actions_for(base, target.entries)
-    if not actions and journal is None:
-        _record(node, target, target.signed, _in_place(base, target, applied))
+    if not actions and journal is None and applied is not None:
+        _record(node, target, target.signed, _Place(applied.files, in_place(base, target.entries)))
         return Outcome()
     ready = await _ready(node, base, target, actions)
     state.raise_high_water(
@@ -87,10 +87,13 @@ async def resume(node: NodePorts) -> Outcome | None:
 
 
 async def revert(node: NodePorts, found: Iterable[Drift]) -> Outcome:
-    """Write changed files again, and start what somebody stopped. Raises UnfitError."""
+    """Write changed files again, and start what somebody stopped. Raises UnfitError.
+
+    After a cut apply nobody can tell who changed a file; then nothing is done.
+    """
     applied = state.load(node.files, state.APPLIED, state.Applied)
     paths = written_again(found)
-    if applied is None or not paths:
+    if applied is None or not paths or node.files.stat(state.JOURNAL) is not None:
         return Outcome()
     base = {entry.path: entry for entry in applied.entries if entry.path not in paths}
     target = replace(kept(node.files, applied.files), entries=_by_path(applied.entries))
@@ -100,7 +103,10 @@ async def revert(node: NodePorts, found: Iterable[Drift]) -> Outcome:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """What is on disk, and the folder with the generation that first had it."""
+    """What is on disk, and the folder with the generation that first had it.
+
+    A generation that changes nothing here has no folder of its own.
+    """
 
     files: str
     entries: tuple[Entry, ...]
@@ -121,12 +127,6 @@ def _base(
 
 def _by_path(entries: Iterable[Entry]) -> dict[str, Entry]:
     return {entry.path: entry for entry in entries}
-
-
-def _in_place(base: Mapping[str, Entry], target: Target, applied: state.Applied | None) -> _Place:
-    """Return what stays: a generation that changes nothing here has no folder of its own."""
-    files = applied.files if applied else target.folder
-    return _Place(files, in_place(base, target.entries))
 
 
 def _record(node: NodePorts, target: Target, signed: SignedRecord, place: _Place) -> None:

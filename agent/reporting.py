@@ -127,7 +127,7 @@ class Reporting:
         return self._facts
 
     def _look_for_drift(self) -> None:
-        if self._is_applying:
+        if self._is_applying or self._node.files.stat(state.JOURNAL) is not None:
             return
         applied = state.load(self._node.files, state.APPLIED, Applied)
         if applied is not None:

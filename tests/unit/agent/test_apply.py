@@ -4,6 +4,7 @@ from agent import state
 from agent.apply import Outcome, apply, resume
 from agent.ports import UnfitError, UnitError
 from agent.start_units import FailedUnit
+from agent.target import kept, kept_folders
 from katgen.bundle import Activation, Artifact, artifact
 from katgen.diff import Action, Verb
 from tests.fakes import FakeNode
@@ -75,6 +76,12 @@ async def test_a_generation_that_changes_nothing_here_is_only_remembered() -> No
         "files.write /var/lib/kat/agent/applied.json",
     ]
     assert node.trace.texts("systemd.") == []
+
+
+async def test_a_first_generation_without_files_is_kept_like_any_other() -> None:
+    node, _ = await in_place()
+    assert kept_folders(node.files) == ("1-1",)
+    assert kept(node.files, "1-1").entries == {}
 
 
 async def test_a_new_instance_starts_without_a_reload() -> None:

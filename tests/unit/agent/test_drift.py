@@ -124,3 +124,11 @@ async def test_reverting_starts_what_was_stopped_and_nothing_else() -> None:
     await revert(node.ports, unit_drift(applied, states, frozenset()))
     changes = [c for c in node.trace.changes() if not c.startswith("files.write /run/")]
     assert changes == [f"systemd.start {WEB.unit}"]
+
+
+async def test_nothing_is_reverted_while_an_apply_is_unfinished() -> None:
+    node, applied = await in_place(*ALL)
+    node.files.put(state.JOURNAL, b"{}")
+    node.files.put(NFT, b"of the next generation")
+    await revert(node.ports, file_drift(node.files, applied))
+    assert node.trace.changes() == []
