@@ -56,6 +56,7 @@ kind: VirtualLoadBalancer
 metadata: {name: web}
 spec: {ports: [{name: http, port: 80, targetPort: 8080}]}
 """
+COMMAND = "env PYTHONPATH=/usr/lib/kat python3 /run/applying.py </run/told.json"
 LEFT = """
 find /etc /run/systemd /var/lib/kat/dns /var/lib/kat/config -name '*default*' -path '*kat*'
 systemctl list-units --all --plain --no-legend 'kat.default*' 'kat-default*'
@@ -78,20 +79,34 @@ class Story:
 
     def go(self, text: str = "") -> dict[str, Any]:
         """Make the next generation of these objects and apply it on the node."""
+        self.plan(text)
+        return self._run()
+
+    def plan(self, text: str) -> None:
+        """Make the next generation of these objects, and tell the node."""
         spec = self.folder / "spec.kat"
         spec.write_text(CLUSTER + text, encoding="utf-8")
         loaded = load(Named((str(spec),)))
         self.parent = planned(Loaded(loaded.specs, loaded.inventory, self.parent))
         self.rendered = render(self.parent)
-        return self.again()
+        self._tell(self._told())
+
+    def cut(self, after_s: float) -> None:
+        """Apply the last generation, and kill the agent so long after its start."""
+        command = f"timeout -s KILL {after_s} {COMMAND}"
+        self.node.run(["sh", "-c", command], check=False)
 
     def again(self) -> dict[str, Any]:
         """Apply the last generation."""
+        self._tell(self._told())
+        return self._run()
+
+    def _told(self) -> dict[str, Any]:
         assert self.parent is not None
         assert self.rendered is not None
         name, generation = NodeName("a"), self.parent.generation
         root, size = self.rendered.root.digest, size_of(self.rendered)
-        told = {
+        return {
             "node": "a",
             "answer": msgspec.json.encode(bundle_answer(self.rendered, name, generation)).decode(),
             "record": msgspec.json.encode(
@@ -102,18 +117,19 @@ class Story:
                 for file in self.rendered.files(name)
             },
         }
-        return self._run(told)
 
     def resume(self) -> dict[str, Any]:
         """Do what the agent does at its start."""
-        return self._run({})
+        self._tell({})
+        return self._run()
 
-    def _run(self, told: dict[str, Any]) -> dict[str, Any]:
+    def _tell(self, told: dict[str, Any]) -> None:
         script = (REPOSITORY / "tests/lab/applying.py").read_bytes()
         self.node.put("/run/applying.py", script)
         self.node.put("/run/told.json", json.dumps(told).encode())
-        command = "PYTHONPATH=/usr/lib/kat python3 /run/applying.py </run/told.json"
-        said = self.node.run(["sh", "-c", command]).stdout
+
+    def _run(self) -> dict[str, Any]:
+        said = self.node.run(["sh", "-c", COMMAND]).stdout
         found: dict[str, Any] = json.loads(said)
         return found
 
@@ -192,6 +208,19 @@ def test_a_container_without_a_unit_is_removed_at_the_start(story: Story) -> Non
     story.node.run(["podman", "run", "-d", "-q", "--name", "kat.default.old.0-1", BUSYBOX, "top"])
     assert story.resume() == {"resumed": False}
     assert running(story.node) == ["kat.default.web.0-1", "kat.default.web.1-2"]
+
+
+def test_killed_again_and_again_it_converges(story: Story) -> None:
+    story.go(web())
+    story.plan(web(env="2"))
+    for number in range(8):
+        story.cut(0.3 + 0.15 * number)
+    story.resume()
+    story.again()
+    assert running(story.node) == ["kat.default.web.0-3", "kat.default.web.1-4"]
+    assert in_need_of_reload(story.node) == []
+    assert answers(story.node) == {"web-0", "web-1"}
+    assert story.again()["actions"] == []
 
 
 FINE: dict[str, list[str]] = {"refused": [], "failed": [], "waiting": [], "problems": []}
