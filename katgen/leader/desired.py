@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from katgen.leader.documents import ObjectKey, Stored, without_leaders
+from katgen.leader.documents import NO_NAMESPACE, ObjectKey, Stored, without_leaders
 from katgen.leader.images import Pin, is_valid, needs_pin, pinned
 from katgen.model.cluster import ClusterConfiguration
 from katgen.model.kinds import KINDS
@@ -248,6 +248,7 @@ def target(
         elif known is not None:
             workloads[key] = known
     specs = _with_data(replace(want.specs, workloads=workloads), old, back - recreated)
+    specs = replace(specs, namespaces=_inhabited(specs, want))
     return Target(specs, _changed(old, specs), recreated, specs != old or standing is None)
 
 
@@ -271,6 +272,20 @@ def _with_data(specs: Specs, old: Specs, back: Collection[WorkloadKey]) -> Specs
         secrets=_settled(old.secrets, secrets),
         namespaces=_settled(old.namespaces, namespaces),
     )
+
+
+def _inhabited(specs: Specs, want: Wanted) -> Mapping[str, Namespace]:
+    """Return the namespaces without those that only a workload implies which is held back."""
+    used = {
+        split_key(key)[0]
+        for keys in (specs.workloads, specs.configs, specs.secrets)
+        for key in keys
+    }
+    return {
+        name: one
+        for name, one in specs.namespaces.items()
+        if name in used or ObjectKey("Namespace", NO_NAMESPACE, name) in want.known
+    }
 
 
 def _settled(old: Mapping[Any, Any], new: Mapping[Any, Any]) -> Mapping[Any, Any]:

@@ -112,14 +112,11 @@ class Fetcher:
                     self._told[fetch.workload] = answer.text
                     self.on_progress()
                 case Pulled():
-                    self.ready.add((fetch.node, _named(fetch.image, answer.digest)))
+                    names = {fetch.image, with_digest(fetch.image, answer.digest)}
+                    self.ready |= {(fetch.node, name) for name in names}
                     return Fetched(fetch, answer.digest)
                 case Failed():
                     return Fetched(fetch, error=answer.text)
                 case _:
                     pass  # of a newer agent
         return Fetched(fetch, is_gone=True)
-
-
-def _named(image: str, digest: str) -> str:
-    return image if "@" in image else with_digest(image, digest)

@@ -85,7 +85,7 @@ def after_nodes_changed(holds: Collection[Hold]) -> dict[WorkloadKey, Hold]:
     return {hold.workload: hold for hold in holds if hold.reason not in _OF_NODES}
 
 
-def next_retry(holds: Collection[Hold], now: float) -> float | None:
-    """Return the moment when the first hold that is still to come is tried again."""
-    times = [hold.retry_at for hold in holds if hold.retry_at is not None and hold.retry_at > now]
-    return min(times, default=None)
+def next_retry(holds: Collection[Hold], busy: Collection[WorkloadKey]) -> float | None:
+    """Return the moment of the next try; whoever is being tried now (`busy`) has none."""
+    times = [hold.retry_at for hold in holds if hold.workload not in busy]
+    return min((one for one in times if one is not None), default=None)

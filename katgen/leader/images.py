@@ -49,8 +49,8 @@ def store_key(workload: WorkloadKey) -> str:
 
 
 def with_digest(image: str, digest: str) -> str:
-    """Return `name[:tag]@sha256:…`; the text as it is if there is no digest."""
-    return f"{image}@{digest}" if digest else image
+    """Return `name[:tag]@sha256:…`; the text as it is if there is no digest, or one already."""
+    return f"{image}@{digest}" if digest and "@" not in image else image
 
 
 def needs_pin(objects: WorkloadObjects) -> bool:

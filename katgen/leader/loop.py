@@ -40,7 +40,7 @@ from katgen.leader.holds import (
     in_force,
     next_retry,
 )
-from katgen.leader.images import Pin, fetches, pins_to_drop
+from katgen.leader.images import Pin, fetches, needs_pin, pins_to_drop
 from katgen.leader.preview import Trial, preview
 from katgen.leader.publisher import Publisher, Signs
 from katgen.leader.resolving import NO_NODE, Resolver, fault_of, pin_from, requests
@@ -81,6 +81,8 @@ class Loop:
         self._ports = ports
         self._cluster, self._clock = ports.cluster, ports.clock
         self._wake = asyncio.Event()
+        self.loaded = asyncio.Event()
+        """Set once it is known what was committed; agents that come earlier are told then."""
         self._stock = Stock(ports.store, ports.cluster, ports.clock, self._objects_changed)
         self._publisher = Publisher(ports.store, ports.signer, ports.uid, ports.clock)
         self._fetcher = Fetcher(ports.sessions, on_progress=self._tell)
@@ -119,6 +121,7 @@ class Loop:
                 await self._clock.sleep(_RETRY_S)
             else:
                 self._wake.set()
+                self.loaded.set()
                 return
 
     async def _recall(self) -> None:
@@ -139,7 +142,9 @@ class Loop:
         self._cluster.bundles.put(plan.generation, rendered)
         self._cluster.bundles.keep_only(plan.generation)
         self._rests.committed(plan.generation)
-        self._roll.expect(plan.inventory.nodes)
+        self._roll.expect(n for n in plan.inventory.nodes if n not in self._cluster.connected)
+        for node in sorted(self._cluster.connected):  # they were here before it was known
+            self._ports.sessions.tell(node, Commit(committed.signed))
 
     async def _work(self) -> None:
         while True:
@@ -157,7 +162,7 @@ class Loop:
 
     async def _until_wanted(self) -> None:
         """Wait for news, for an image, or for the time of the next retry."""
-        retry = next_retry(self._cluster.holds.values(), self._clock.monotonic())
+        retry = next_retry(self._cluster.holds.values(), self._fetcher.waiting())
         waits = {
             asyncio.create_task(self._wake.wait(), name="news"),
             asyncio.create_task(self._fetcher.first(), name="an image"),
@@ -184,7 +189,7 @@ class Loop:
         except BlockedError as err:
             _LOG.error("no plan can be made: %s", err)
             self._cluster.trouble = str(err)
-            self._cluster.considered = max(self._cluster.considered, self._stock.seen)
+            self._over(self._stock.seen)
         finally:
             self._cluster.activity = ""
             self._tell()
@@ -241,7 +246,7 @@ class Loop:
 
     async def _resolve(self, images: Resolved) -> bool:
         """Ask what unresolved images are; return whether anything is known that was not before."""
-        if await self._take_fetched(images):
+        if await self._take_fetched():
             return True
         want = self._stock.want
         open_ones = images.unresolved - self._held(want) - self._fetcher.waiting()
@@ -255,7 +260,7 @@ class Loop:
         if self._fetcher.start(asked.fetches):
             self._tell()
             await self._fetcher.settle(BATCH_S)
-            return await self._take_fetched(images)
+            return await self._take_fetched()
         return False
 
     async def _prefetch(self, candidate: Candidate) -> bool:
@@ -269,10 +274,10 @@ class Loop:
         self._fetcher.start(lacking)
         self._tell()
         await self._fetcher.settle(BATCH_S)
-        await self._take_fetched(None)
+        await self._take_fetched()
         return True
 
-    async def _take_fetched(self, images: Resolved | None) -> bool:
+    async def _take_fetched(self) -> bool:
         """Take in what nodes answered about images: pins, and holds."""
         ended = self._fetcher.done()
         want = self._stock.want
@@ -283,7 +288,7 @@ class Loop:
             key = one.fetch.workload
             if fault is not None and key in want.specs.workloads:
                 faults[key] = fault
-            elif pin is not None and (images is None or key in images.unresolved):
+            elif pin is not None and needs_pin(want.specs.workloads[key]):
                 pins[key] = pin
         self._hold(faults)
         await self._resolver.remember(pins)

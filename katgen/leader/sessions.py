@@ -169,11 +169,13 @@ class Sessions:
                 if self.listener is not None:
                     self.listener.left(node)
             with suppress(Exception):
-                await asyncio.wait_for(ws.close(), SEND_TIMEOUT_S)
+                async with asyncio.timeout(SEND_TIMEOUT_S):
+                    await ws.close()
 
     async def _greeting(self, session: _Session) -> Hello | None:
         try:
-            first = await asyncio.wait_for(_receive(session.socket), HELLO_TIMEOUT_S)
+            async with asyncio.timeout(HELLO_TIMEOUT_S):
+                first = await _receive(session.socket)
         except TimeoutError:
             first = None
         if not isinstance(first, Hello) or first.node != session.node:
@@ -209,7 +211,9 @@ class Sessions:
         while True:
             text = await session.outgoing.get()
             try:
-                await asyncio.wait_for(session.socket.send_str(text), SEND_TIMEOUT_S)
+                # Not wait_for: in Python 3.11 it can swallow a cancellation, and this never ends.
+                async with asyncio.timeout(SEND_TIMEOUT_S):
+                    await session.socket.send_str(text)
             except TimeoutError as err:
                 raise _TooSlowError("the agent takes nothing") from err
 
