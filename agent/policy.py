@@ -113,8 +113,12 @@ def _listed(key: str, allowed: Iterable[str] | None, text: str) -> Iterator[str]
     known = {one.removeprefix("CAP_") for one in allowed}
     for line in values(text, "Container", key):
         for word in line.split():
-            name = _plain(word).partition(":")[0] if word.startswith("/") else _plain(word)
-            if not (name.removeprefix("CAP_") in known or _is_below(name, known)):
+            name = _plain(word)
+            if name.startswith("/"):
+                name = posixpath.normpath(name.partition(":")[0])
+            # Of a device by a vendor's name, `nvidia.com/gpu=0`, the kind may be listed.
+            names = {name, name.removeprefix("CAP_"), name.partition("=")[0]}
+            if not (names & known or _is_below(name, known)):
                 yield f"{what} {name} is not allowed here"
 
 

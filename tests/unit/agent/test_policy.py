@@ -55,6 +55,19 @@ def test_devices() -> None:
     assert beyond('devices = ["/dev/fuse"]') == []
 
 
+def test_devices_of_a_vendor_by_kind_or_one_by_one() -> None:
+    text = "[Container]\nUIDMap=0:1:2\nAddDevice=nvidia.com/gpu=0\nAddDevice=nvidia.com/gpu=1\n"
+    assert beyond('devices = ["nvidia.com/gpu"]', text) == []
+    assert beyond('devices = ["nvidia.com/gpu=0"]', text) == [
+        "the device nvidia.com/gpu=1 is not allowed here"
+    ]
+
+
+def test_a_device_below_one_that_is_listed_but_for_two_dots() -> None:
+    text = "[Container]\nUIDMap=0:1:2\nAddDevice=/dev/dri/../sda\n"
+    assert beyond('devices = ["/dev/dri"]', text) == ["the device /dev/sda is not allowed here"]
+
+
 def test_capabilities() -> None:
     assert beyond("capabilities = []") == ["the capability SYS_ADMIN is not allowed here"]
     assert beyond('capabilities = ["CAP_SYS_ADMIN"]') == []
