@@ -4,7 +4,7 @@ from agent.ports import Ran, UnfitError
 from agent.stage import Staged, staged
 from agent.verify import services, verify, verify_folder
 from katgen.bundle import Activation, Artifact, artifact
-from katgen.protocol import Complaint
+from katgen.protocol import Complaint, Facts, Versions
 from tests.fakes import FakeNode
 from tests.unit.agent.cluster import Cluster, instance, rules, target_unit, zone
 
@@ -38,14 +38,25 @@ async def test_the_same_files_are_asked_about_once() -> None:
     node.trace.clear()
     assert await verify(proposal, node.ports) == ()
     assert node.trace.texts("tools.run") == []
+    assert node.trace.texts("machine.") == []
+
+
+async def test_the_same_files_are_not_asked_about_later_by_the_same_tools() -> None:
+    node, proposal = ready(target_unit(), rules(), WEB)
+    await verify(proposal, node.ports)
+    node.trace.clear()
+    node.clock.boot_s += 60
+    assert await verify(proposal, node.ports) == ()
+    assert node.trace.texts("tools.run") == []
 
 
 async def test_other_tools_are_asked_again() -> None:
     node, proposal = ready(WEB)
     await verify(proposal, node.ports)
     node.trace.clear()
-    versions = node.machine.told.versions.__class__(podman="6.0.0")
-    node.machine.told = node.machine.told.__class__(1000, 1 << 30, versions=versions)
+    versions = Versions(podman="6.0.0")
+    node.clock.boot_s += 60
+    node.machine.told = Facts(1000, 1 << 30, versions=versions)
     await verify(proposal, node.ports)
     assert node.trace.texts("tools.run") != []
 
