@@ -28,7 +28,7 @@ class BlockedError(KatError):
 
 
 @dataclass(frozen=True, slots=True)
-class Base:
+class Ground:
     """The last committed plan, with what makes its successor cheap.
 
     `is_stale`: this version of KAT renders it differently than was signed.
@@ -54,7 +54,7 @@ class Input:
     want: Wanted
     images: Resolved
     standing: Standing | None
-    base: Base | None
+    base: Ground | None
     inventory: Inventory
     held: frozenset[WorkloadKey] = frozenset()
     is_trial: bool = False

@@ -19,9 +19,9 @@ from katgen.leader import events, machines, propose
 from katgen.leader.answers import Preview, Progress, Trouble
 from katgen.leader.bundles import size_of, touched
 from katgen.leader.candidate import (
-    Base,
     BlockedError,
     Candidate,
+    Ground,
     Input,
     drafted,
     numbered,
@@ -89,7 +89,7 @@ class Loop:
         self._resolver = Resolver(self._publisher, ports.clock)
         self._roll = Roll(ports.store, ports.clock, ports.cluster, ports.chronicle)
         self._rests = Rests(ports.clock)
-        self._base: Base | None = None
+        self._base: Ground | None = None
         self._standing: Standing | None = None
         self._finished: machines.Finished = {}
         self._pinner = Pinner()
@@ -114,6 +114,8 @@ class Loop:
     async def _load(self) -> None:
         while True:
             try:
+                if not self.loaded.is_set():
+                    await self._ports.chronicle.load()
                 await self._recall()
                 await self._stock.load()
             except StoreError as err:
@@ -135,7 +137,7 @@ class Loop:
         record = msgspec.json.decode(committed.signed.record)
         rendered = render(plan)
         state = planning.start(plan.specs, plan.inventory, plan).state
-        self._base = Base(state, rendered, is_stale=rendered.root.digest != record["root"])
+        self._base = Ground(state, rendered, is_stale=rendered.root.digest != record["root"])
         self._standing = Standing(plan.specs, recalled.uids)
         self._finished = plan.inventory.finished
         self._cluster.committed, self._cluster.rendered = committed, rendered
@@ -304,7 +306,12 @@ class Loop:
             before = made.get(key)
             made[key] = held(before, key, fault, version=want.version(key), now=now)
             self._ports.chronicle.record(events.of_workload(key, fault.reason.value, fault.message))
-            _LOG.warning("%s is held back: %s", key, fault.message, extra={"reason": fault.reason})
+            _LOG.warning(
+                "%s is held back: %s",
+                key,
+                fault.message,
+                extra={"fields": {"reason": fault.reason}},
+            )
         self._cluster.holds = made
 
     # -- publishing
@@ -368,13 +375,13 @@ class Loop:
         old = self._standing.uids if self._standing else {}
         kept = {key: uid for key, uid in old.items() if key not in changed}
         self._standing = Standing(made.plan.specs, {**kept, **uids})
-        self._base = Base(made.state, made.rendered)
+        self._base = Ground(made.state, made.rendered)
         self._finished = machines.still_finished(self._finished, made.plan.specs)
         self._settled(made, dropped)
         cluster.committed, cluster.rendered = done, made.rendered
         for node in sorted(cluster.connected):
             self._ports.sessions.tell(node, Commit(done.signed))
-        _LOG.info("committed", extra={"generation": made.plan.generation})
+        _LOG.info("committed", extra={"fields": {"generation": made.plan.generation}})
         self._tell()
         return True
 

@@ -155,7 +155,7 @@ class Sessions:
             return
         older = self._sessions.get(node)
         if older is not None:
-            _LOG.info("a newer session replaces the old one", extra={"node": node})
+            _LOG.info("a newer session replaces the old one", extra={"fields": {"node": node}})
             older.end()
         self._sessions[node] = session
         # Nothing is awaited since then, so that the record is the first that the agent hears.
@@ -179,7 +179,10 @@ class Sessions:
         except TimeoutError:
             first = None
         if not isinstance(first, Hello) or first.node != session.node:
-            _LOG.warning("an agent began without a hello of its own", extra={"node": session.node})
+            _LOG.warning(
+                "an agent began without a hello of its own",
+                extra={"fields": {"node": session.node}},
+            )
             return None
         return first
 
@@ -205,7 +208,7 @@ class Sessions:
             results = await asyncio.gather(*tasks, return_exceptions=True)
         for result in results:
             if isinstance(result, Exception):
-                _LOG.info("a session ended: %s", result, extra={"node": session.node})
+                _LOG.info("a session ended: %s", result, extra={"fields": {"node": session.node}})
 
     async def _send(self, session: _Session) -> None:
         while True:
