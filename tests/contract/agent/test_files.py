@@ -83,6 +83,19 @@ def test_files_and_directories_are_listed_apart(disk: Disk) -> None:
     assert list(disk.files.folders("/d")) == ["/d/sub"]
 
 
+def test_a_rehearsal_leaves_everything_as_it_was(disk: Disk) -> None:
+    disk.files.write("/d/a", b"old")
+    disk.files.rehearse([NewFile("/d/a", b"new"), NewFile("/d/b", b"more")])
+    assert disk.files.read("/d/a") == b"old"
+    assert list(disk.files.list("/d")) == ["/d/a"]
+
+
+def test_a_rehearsal_fails_as_the_write_would(disk: Disk) -> None:
+    disk.link("/d/folder")
+    with pytest.raises(UnfitError):
+        disk.files.rehearse([NewFile("/d/folder/x", b"")])
+
+
 def test_a_tree_is_deleted_with_all_in_it(disk: Disk) -> None:
     disk.files.write("/d/sub/c", b"")
     disk.files.write("/e", b"")
