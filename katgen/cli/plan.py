@@ -59,8 +59,10 @@ def _offline(
     made = planned(loaded)
     before = render(loaded.parent) if loaded.parent else None
     missing = unplaced(made)
-    head = Head(made.parent, made.generation, tuple(made.inventory.nodes))
-    show(head, plan_view(before, render(made)), missing, form, is_brief=is_brief)
+    after = render(made)
+    nodes = tuple(made.inventory.nodes)
+    head = Head(made.parent, made.generation, nodes, after.root.digest)
+    show(head, plan_view(before, after), missing, form, is_brief=is_brief)
     if missing and form is Form.TABLE:
         print_problems(missing, form)
     return Exit.REFUSED if missing and not allow_unplaced else Exit.FINE

@@ -29,6 +29,7 @@ def _as_json(head: Head, view: PlanView, missing: Sequence[Problem]) -> dict[str
     return {
         "parent": head.parent,
         "generation": head.generation,
+        "digest": head.digest,
         "files": [
             {
                 "path": one.change.path,

@@ -21,11 +21,12 @@ _VERB_COLOURS: Final = {Verb.START: "green", Verb.STOP: "red", Verb.KEEP: "yello
 
 
 class Head(NamedTuple):
-    """Which plan it is. `nodes` are all nodes of the cluster."""
+    """Which plan it is. `nodes` are all nodes of the cluster, `digest` the root over its files."""
 
     parent: int
     generation: int
     nodes: Sequence[NodeName]
+    digest: str
 
 
 def lines(head: Head, view: PlanView, *, is_brief: bool) -> Iterator[str]:

@@ -29,7 +29,7 @@ def show_plan(leader: Leader, request: Request, form: Form, *, is_brief: bool = 
         *(problem(one, request.files) for one in (*made.problems, *made.unplaced)),
         *map(held_problem, made.held),
     ]
-    head = Head(made.parent, made.generation, tuple(made.nodes))
+    head = Head(made.parent, made.generation, tuple(made.nodes), made.digest)
     show(head, view_of(made), missing, form, is_brief=is_brief)
     if missing and form is Form.TABLE:
         print_problems(missing, form)

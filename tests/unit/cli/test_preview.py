@@ -36,6 +36,11 @@ def shop_view() -> PlanView:
     return plan_view(render(loaded.parent), render(planned(loaded)))
 
 
+def shop_digest() -> str:
+    loaded = load(Named(["examples/shop-v2"], parent="files/plan.json"))
+    return render(planned(loaded)).root.digest
+
+
 def nodes_of(view: PlanView) -> Mapping[NodeName, NodePreview]:
     """Return what a leader sends of a plan: each node's diffs as one text."""
     return {
@@ -51,7 +56,7 @@ def nodes_of(view: PlanView) -> Mapping[NodeName, NodePreview]:
 def test_the_same_plan_is_printed_the_same(
     leader: FakeLeader, capsys: Captured, form: tuple[str, ...]
 ) -> None:
-    made = Preview(generation=2, parent=1, digest="", nodes=nodes_of(shop_view()))
+    made = Preview(generation=2, parent=1, digest=shop_digest(), nodes=nodes_of(shop_view()))
     leader.answer("POST /plan", msgspec.to_builtins(made))
     capsys.readouterr()
     assert run(["plan", "--offline", *FILES, *form]) == 0
