@@ -266,18 +266,18 @@ class Loop:
         return False
 
     async def _prefetch(self, candidate: Candidate) -> bool:
-        """Have new images where they are needed; return whether that changed anything."""
+        """Have new images where they are needed; return whether the plan must do without some."""
         before = self._base.plan if self._base else None
         changed = sorted(candidate.target.changed)
-        wanted = fetches(before, candidate.plan, changed, self._cluster.connected)
-        lacking = self._fetcher.lacking(wanted)
+        needed = tuple(fetches(before, candidate.plan, changed, self._cluster.connected))
+        lacking = self._fetcher.lacking(needed)
         if not lacking:
             return False
         self._fetcher.start(lacking)
         self._tell()
         await self._fetcher.settle(BATCH_S)
         await self._take_fetched()
-        return True
+        return bool(self._fetcher.lacking(needed))
 
     async def _take_fetched(self) -> bool:
         """Take in what nodes answered about images: pins, and holds."""
