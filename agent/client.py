@@ -43,7 +43,7 @@ class _Tag(msgspec.Struct):
 
 _tags = msgspec.json.Decoder(_Tag)
 _KNOWN: Final = frozenset(
-    {"propose", "abort", "commit", "pull", "read-logs", "read-usage", "cancel"}
+    {"propose", "abort", "commit", "pull", "read-logs", "read-usage", "cancel", "settings"}
 )
 
 

@@ -14,6 +14,7 @@ from katgen.protocol import (
     Commit,
     Complaint,
     Propose,
+    Settings,
     SignedRecord,
     ToAgent,
     Verdict,
@@ -60,6 +61,8 @@ class Conversation:
                 self.intake.abort(message.generation)
             case Cancel():
                 requests.cancel(message.id)
+            case Settings():
+                pass
             case _:
                 await requests.start(message)
 

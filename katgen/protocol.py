@@ -121,7 +121,8 @@ class Pull(msgspec.Struct, frozen=True, tag="pull", rename="camel"):
 class ReadLogs(msgspec.Struct, frozen=True, tag="read-logs", rename="camel"):
     """Send the journal of these units as `LogLines`, at the end `LogEnd`. Times are Unix seconds.
 
-    `since` 0 means from the beginning, `lines` < 0 all of them.
+    `since` 0 means from the beginning, `lines` < 0 all of them. Without `everything` only what the
+    containers wrote, else also what systemd and Podman say of the units.
     """
 
     id: str
@@ -129,6 +130,7 @@ class ReadLogs(msgspec.Struct, frozen=True, tag="read-logs", rename="camel"):
     follow: bool = False
     since: float = 0
     lines: int = -1
+    everything: bool = False
 
 
 class ReadUsage(msgspec.Struct, frozen=True, tag="read-usage", rename="camel"):
@@ -143,7 +145,17 @@ class Cancel(msgspec.Struct, frozen=True, tag="cancel", rename="camel"):
     id: str
 
 
-ToAgent = Propose | Abort | Commit | Pull | ReadLogs | ReadUsage | Cancel
+class Settings(msgspec.Struct, frozen=True, tag="settings", rename="camel"):
+    """What a ClusterConfiguration says to agents. Sent at the beginning of a session, and anew.
+
+    `drift_policy` is `Report` or `Revert`; a node's own policy goes before it.
+    """
+
+    tick_seconds: float
+    drift_policy: str
+
+
+ToAgent = Propose | Abort | Commit | Pull | ReadLogs | ReadUsage | Cancel | Settings
 
 
 # --- agent to leader -----------------------------------------------------------------------------
