@@ -13,23 +13,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import aiohttp
 import msgspec
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, ConnectionClosedOK, WebSocketException
 
+from agent.https import CONNECT_S, Https, text_of
 from agent.ports import LeaderError
 from katgen.names import NodeName
 from katgen.protocol import BundleAnswer, SignedRecord, ToAgent, ToLeader
 
-CONNECT_S: Final = 10
-REQUEST_S: Final = 60
+CLOSE_S: Final = 2
 PING_S: Final = 10
 """A leader whose machine vanished is noticed after this and half of it again."""
 MESSAGE_BYTES: Final = 4 << 20
-ANSWER_BYTES: Final = 64 << 20
 BATCH: Final = 128
 """Files fetched by one request."""
 BACKOFF_S: Final = (0.5, 30.0)
-_SHOWN: Final = 300
 
 _log = logging.getLogger(__name__)
 _messages = msgspec.json.Decoder(ToAgent)
@@ -77,36 +76,37 @@ def context(folder: Path) -> ssl.SSLContext:
 class LeaderSession:
     """A `ports.Session`: an open WebSocket, and requests beside it."""
 
-    def __init__(
-        self, http: aiohttp.ClientSession, socket: aiohttp.ClientWebSocketResponse, base: str
-    ) -> None:
-        self._http, self._socket, self._base = http, socket, base
+    def __init__(self, https: Https, socket: ClientConnection, base: str) -> None:
+        self._https, self._socket, self._base = https, socket, base
 
     async def send(self, message: ToLeader) -> None:
         """Send a message. Raises LeaderError."""
         try:
-            await self._socket.send_str(msgspec.json.encode(message).decode())
-        except (aiohttp.ClientError, ConnectionError, TimeoutError, RuntimeError) as err:
-            raise LeaderError(f"{self._base}: {_text(err)}") from err
+            await self._socket.send(msgspec.json.encode(message), text=True)
+        except (WebSocketException, OSError, TimeoutError) as err:
+            raise LeaderError(f"{self._base}: {text_of(err)}") from err
 
     async def messages(self) -> AsyncIterator[ToAgent]:
-        """Yield what the leader says; ends with the connection. Raises MessageError.
+        """Yield what the leader says; ends with the session. Raises MessageError, LeaderError.
 
         A message of a type that a newer leader may know is logged and passed over.
         """
-        async for frame in self._socket:
-            if frame.type is aiohttp.WSMsgType.TEXT:
-                message = parse(frame.data)
-                if message is not None:
-                    yield message
-            elif frame.type is aiohttp.WSMsgType.ERROR:
-                raise LeaderError(f"{self._base}: {_text(frame.data)}")
-            else:
+        while True:
+            try:
+                frame = await self._socket.recv()
+            except ConnectionClosedOK:
+                return
+            except (ConnectionClosed, OSError) as err:
+                raise LeaderError(f"{self._base}: {text_of(err)}") from err
+            if not isinstance(frame, str):
                 raise MessageError(f"{self._base}: a frame that is no text")
+            message = parse(frame)
+            if message is not None:
+                yield message
 
     async def bundle(self, generation: int) -> BundleAnswer:
         """Fetch a bundle. Raises LeaderError."""
-        data = await self._ask("GET", f"bundle?generation={generation:d}")
+        data = await self._https.ask("GET", f"bundle?generation={generation:d}")
         try:
             return _bundles.decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError) as err:
@@ -117,7 +117,7 @@ class LeaderSession:
         found: dict[str, bytes] = {}
         for wanted in _batches(sorted(set(digests))):
             body = msgspec.json.encode(wanted)
-            data = await self._ask("POST", "contents", body)
+            data = await self._https.ask("POST", "contents", body)
             try:
                 answer = _contents.decode(data)
             except (msgspec.DecodeError, UnicodeDecodeError) as err:
@@ -128,19 +128,6 @@ class LeaderSession:
                     raise LeaderError(f"{self._base}: the content {digest[:12]} is {how}")
                 found[digest] = answer[digest]
         return found
-
-    async def _ask(self, method: str, what: str, body: bytes | None = None) -> bytes:
-        """Return an answer's body. Raises LeaderError."""
-        url = f"{self._base}/{what}"
-        headers = {"Content-Type": "application/json"} if body else {}
-        try:
-            async with self._http.request(method, url, data=body, headers=headers) as answer:
-                data = await _bounded(answer)
-        except (aiohttp.ClientError, OSError, TimeoutError) as err:
-            raise LeaderError(f"{url}: {_text(err)}") from err
-        if not answer.ok:
-            raise LeaderError(f"{url}: {answer.status} {data.decode(errors='replace')[:_SHOWN]}")
-        return data
 
 
 class Leader:
@@ -153,41 +140,46 @@ class Leader:
     @asynccontextmanager
     async def session(self) -> AsyncIterator[LeaderSession]:
         """Connect; the session ends with the block. Raises LeaderError if no leader answers."""
-        async with self._client() as http:
-            socket = await self._open(http)
-            try:
-                yield LeaderSession(http, socket, self._base)
-            finally:
-                await socket.close()
+        # The certificate is read anew for each session, so that a renewed one counts.
+        tls = context(self._identity.folder)
+        socket = await self._open(tls)
+        https = Https(self._base, tls)
+        try:
+            yield LeaderSession(https, socket, self._base)
+        finally:
+            https.close()
+            await socket.close()
 
     async def send_status(self, body: bytes) -> SignedRecord | None:
         """Report without a session; return the record that the leader answers with, if any.
 
         Raises LeaderError.
         """
-        async with self._client() as http:
-            try:
-                url, headers = f"{self._base}/status", {"Content-Type": "application/json"}
-                async with http.post(url, data=body, headers=headers) as answer:
-                    data = await _bounded(answer)
-                    answer.raise_for_status()
-                return msgspec.json.decode(data, type=SignedRecord | None)
-            except (aiohttp.ClientError, OSError, TimeoutError, msgspec.DecodeError) as err:
-                raise LeaderError(f"{self._base}/status: {_text(err)}") from err
-
-    def _client(self) -> aiohttp.ClientSession:
-        # The certificate is read anew for each session, so that a renewed one counts.
-        connector = aiohttp.TCPConnector(ssl=context(self._identity.folder), limit=4)
-        timeout = aiohttp.ClientTimeout(total=REQUEST_S, connect=CONNECT_S)
-        return aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=False)
-
-    async def _open(self, http: aiohttp.ClientSession) -> aiohttp.ClientWebSocketResponse:
+        https = Https(self._base, context(self._identity.folder))
         try:
-            return await http.ws_connect(
-                f"{self._base}/session", heartbeat=PING_S, max_msg_size=MESSAGE_BYTES
+            data = await https.ask("POST", "status", body)
+            return msgspec.json.decode(data, type=SignedRecord | None)
+        except (msgspec.DecodeError, UnicodeDecodeError) as err:
+            raise LeaderError(f"{self._base}/status: {text_of(err)}") from err
+        finally:
+            https.close()
+
+    async def _open(self, tls: ssl.SSLContext) -> ClientConnection:
+        try:
+            return await connect(
+                f"{self._base}/session".replace("https:", "wss:", 1),
+                ssl=tls,
+                compression=None,
+                proxy=None,
+                user_agent_header=None,
+                max_size=MESSAGE_BYTES,
+                open_timeout=CONNECT_S,
+                close_timeout=CLOSE_S,
+                ping_interval=PING_S,
+                ping_timeout=PING_S / 2,
             )
-        except (aiohttp.ClientError, OSError, TimeoutError) as err:
-            raise LeaderError(f"{self._identity.leader}: {_text(err)}") from err
+        except (WebSocketException, OSError, TimeoutError) as err:
+            raise LeaderError(f"{self._identity.leader}: {text_of(err)}") from err
 
 
 def parse(text: str) -> ToAgent | None:
@@ -221,21 +213,6 @@ def _kind(text: str) -> str:
         return ""
 
 
-async def _bounded(answer: aiohttp.ClientResponse) -> bytes:
-    """Return a body whole. Raises aiohttp.ClientError if it is longer than any that is meant."""
-    chunks, length = [], 0
-    async for chunk in answer.content.iter_chunked(1 << 16):
-        length += len(chunk)
-        if length > ANSWER_BYTES:
-            raise aiohttp.ClientPayloadError(f"longer than {ANSWER_BYTES >> 20} MiB")
-        chunks.append(chunk)
-    return b"".join(chunks)
-
-
 def _batches(digests: list[str]) -> Iterator[list[str]]:
     for first in range(0, len(digests), BATCH):
         yield digests[first : first + BATCH]
-
-
-def _text(err: BaseException) -> str:
-    return str(err) or type(err).__name__
