@@ -1,123 +1,89 @@
-"""`make demo`: from the shop example's specs to one of its containers running on a real host.
+"""`make demo`: the README's story of one machine, on a real systemd host made for it.
 
-1. `katcall render` writes the files of three nodes.
-2. The real tools judge them: Quadlet, systemd, networkd, nft, a zone checker, Podman.
-3. A systemd host boots in namespaces of its own, gets node a's files, and starts a web instance.
-
-There is no registry in the demo: a static busybox stands in for the image of the web server.
+A host boots in namespaces of its own, with KAT installed from this tree. Every command of the story
+runs on it, and what it prints is shown. With KEEP=1 the host stays up until Ctrl-C.
 """
 
 import contextlib
-import json
-import subprocess
+import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
-from tests.environment import CACHE, REPOSITORY, missing
+from tests import story
+from tests.docs.blocks import is_match
+from tests.environment import missing
 from tests.lab import Node, host
-from tests.lab.enclosure import enclosure
-from tests.lab.images import import_busybox
-from tests.lab.install import install
-from tests.oracles.cell import cell
-from tests.oracles.oracle import Oracle, tree_from
-from tests.oracles.quadlet import generate
+from tests.lab.hosts import TOOLS
 
-BIN = Path(sys.executable).parent
-SPEC = "examples/shop"
-OUT = CACHE / "demo"
-NODE = "a"
-WEB = "shop/web/"
-PAGE = "the shop is open"
+NAME = "alpha"
+TALE = "one machine"
+KEPT = """
+The host is up until you press Ctrl-C. Another terminal, as root, gets a shell on it by
+
+  {command} bash
+"""
 
 
 def main() -> int:
-    """Run the demo; 1 if a tool complains, 2 if this machine lacks what it needs."""
-    lacks = missing(["systemd-nspawn", "unshare", "nsenter", "setpriv", "ip"])
+    """Run the demo; 1 if the README tells something else, 2 if this machine lacks something."""
+    lacks = missing(TOOLS)
     if lacks:
         say(f"this machine lacks {', '.join(lacks)}")
         return 2
-    if not render() or not judge():
-        return 1
-    run_one(NODE)
-    return 0
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return run()
+    except KeyboardInterrupt:
+        say("\nthe host is gone, and all that was on it")
+        return 0
 
 
-def render() -> bool:
-    """Write every node's files."""
-    argv = ["katcall", "render", "-f", SPEC, "-o", str(OUT.relative_to(REPOSITORY))]
-    with step(" ".join(argv)):
-        done = subprocess.run([BIN / argv[0], *argv[1:]], cwd=REPOSITORY, check=False)
-    return done.returncode == 0
-
-
-def judge() -> bool:
-    """Ask the real tools about every node; show what Quadlet makes. False if one complains."""
-    complaints: list[str] = []
-    with step("the real tools judge every node's files"), enclosure() as inside:
-        oracle = Oracle(inside)
-        for folder in nodes():
-            files = tree_from(folder)
-            found = oracle.check_tree(files)
-            complaints += [f"{folder.name}: {complaint}" for complaint in found]
-            with cell(inside, files) as scratch:
-                services = sorted(generate(scratch, files).services)
-            say(f"node {folder.name}: {len(files)} files, {len(found)} complaints; Quadlet makes")
-            for service in services:
-                say(f"    {service}")
-    for complaint in complaints:
-        say(complaint)
-    return not complaints
-
-
-def run_one(name: str) -> None:
-    """Boot a host, install a node's files, start one web instance, ask it for its page."""
-    manifest = json.loads((OUT / f"{name}.manifest.json").read_bytes())
-    web = next(i for i in manifest["instances"] if i["instance"].startswith(WEB))
+def run() -> int:
+    """Boot a host, do on it what the story tells, and show it."""
     with contextlib.ExitStack() as until_done:
-        with step(f"a host boots and gets node {name}'s files"):
-            node = until_done.enter_context(host(name))
-            say(f"{install(node, OUT / name)} files installed")
-            stand_in(node, image_of(web["unit"]))
-        with step(f"systemctl start {web['unit']}"):
-            node.run(["systemctl", "start", web["unit"]])
-        show(node, ["systemctl", "list-units", "--no-pager", "--plain", "--no-legend", "kat*"])
-        show(node, ["podman", "ps", "--format", "{{.Names}}  {{.Image}}  {{.Status}}"])
-        # systemd calls a container started before its server listens.
-        retry = ["--retry", "9", "--retry-connrefused", "--retry-delay", "1"]
-        show(node, ["curl", "-sS", *retry, f"http://{web['address']}:8080/"])
+        with step(
+            "a systemd host boots, with KAT installed and a registry that stands in for others"
+        ):
+            node = until_done.enter_context(host(NAME, kat=True))
+            story.prepare(node, "simple-service")
+        differs = [one.command.text for one in told(node) if not is_as_shown(one)]
+        if os.environ.get("KEEP"):
+            keep(node)
+    for text in differs:
+        say(f"\nthe README shows something else for: {text}")
+    return int(bool(differs))
 
 
-def image_of(unit: str) -> str:
-    """Return the image that an instance's file names."""
-    path = next(OUT.glob(f"*/etc/containers/systemd/kat/{unit.removesuffix('.service')}.container"))
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return next(line.removeprefix("Image=") for line in lines if line.startswith("Image="))
+def told(node: Node) -> Iterator[story.Told]:
+    """Run the story and show each command with what it prints and how long it takes."""
+    start = time.monotonic()
+    for one in story.tell(node, TALE):
+        say(f"\n{NAME}# {one.command.text}")
+        for line in one.printed:
+            say(line)
+        say(f"   {time.monotonic() - start:.1f} s")
+        yield one
+        start = time.monotonic()
 
 
-def stand_in(node: Node, image: str) -> None:
-    """Make an image of that name: busybox that serves one page on port 8080."""
-    command = f'CMD ["sh", "-c", "echo {PAGE} >/tmp/index.html; exec httpd -f -p 8080 -h /tmp"]'
-    import_busybox(node, image, command)
-    say(f"busybox stands in for {image}")
+def is_as_shown(one: story.Told) -> bool:
+    """Whether a command printed what the README shows."""
+    return is_match(one.command.output, one.printed)
 
 
-def show(node: Node, argv: list[str]) -> None:
-    """Run a command on the host and print what it prints."""
-    say(f"{node.name}# {' '.join(argv)}")
-    say(node.run(argv).stdout.rstrip())
-
-
-def nodes() -> list[Path]:
-    """Return every node's folder."""
-    return sorted(path for path in OUT.iterdir() if path.is_dir())
+def keep(node: Node) -> None:
+    """Start KAT again, say how to get in, and wait for Ctrl-C."""
+    node.run(["systemctl", "-q", "enable", "--now", "kat-leader", "kat-agent"])
+    say(KEPT.format(command=" ".join(node.command(["env", "HOME=/root", "TERM=xterm"]))))
+    signal.pause()
 
 
 @contextlib.contextmanager
 def step(title: str) -> Iterator[None]:
     """Print a title, and how long the step took."""
-    say(f"\n== {title}")
+    say(f"== {title}")
     start = time.monotonic()
     yield
     say(f"   {time.monotonic() - start:.1f} s")

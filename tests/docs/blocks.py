@@ -5,9 +5,11 @@
 | console | commands after `$ `, each followed by what it prints on both streams |
 | yaml | KAT objects, which must be valid |
 
-A line `…` stands for any lines. Commands run in a scratch folder where `examples` is the
-repository's. A comment on the line before a block says more: `<!-- file: NAME -->` writes it to
-NAME for the commands that follow, `<!-- not run: REASON -->` keeps it from being run.
+A line `…` stands for any lines, `…` within a line for any characters of it. Commands run in a
+scratch folder where `examples` is the repository's. A comment on the line before a block says
+more: `<!-- file: NAME -->` writes it to NAME for the commands that follow, `<!-- not run: REASON
+-->` keeps it from being run, `<!-- on a host: STORY -->` runs it as root on a machine of the lab,
+with the other blocks of that story in their order (`tests/lab/test_stories.py`).
 """
 
 import re
@@ -16,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _BLOCK = re.compile(
-    r"(?:^<!-- (?P<mark>file|not run): (?P<value>.+?) -->\n)?"
+    r"(?:^<!-- (?P<mark>file|not run|on a host): (?P<value>.+?) -->\n)?"
     r"^```(?P<language>\w*)\n(?P<body>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
@@ -24,13 +26,18 @@ _BLOCK = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One fenced block. `file` is where it is also written to, `reason` why it is not run."""
+    """One fenced block.
+
+    `file` is where it is also written to, `reason` why it is not run, `story` what it is part of on
+    a machine of the lab.
+    """
 
     language: str
     body: str
     line: int
     file: str = ""
     reason: str = ""
+    story: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +56,8 @@ def blocks(document: Path) -> list[Block]:
     for match in _BLOCK.finditer(text):
         value = {match["mark"]: match["value"]}
         line = text.count("\n", 0, match.start("body"))
-        block = Block(
-            match["language"], match["body"], line, value.get("file", ""), value.get("not run", "")
-        )
-        found.append(block)
+        marks = [value.get(mark, "") for mark in ("file", "not run", "on a host")]
+        found.append(Block(match["language"], match["body"], line, *marks))
     return found
 
 
@@ -74,6 +79,10 @@ def commands(block: Block) -> Iterator[Command]:
 
 
 def is_match(shown: tuple[str, ...], printed: tuple[str, ...]) -> bool:
-    """Whether lines are as shown; `…` stands for any lines, also none."""
-    pattern = "".join("(?:.*\n)*" if line == "…" else re.escape(line) + "\n" for line in shown)
+    """Whether lines are as shown; `…` stands for any lines or characters, also none."""
+    pattern = "".join("(?:.*\n)*" if line == "…" else f"{_within(line)}\n" for line in shown)
     return re.fullmatch(pattern, "".join(f"{line}\n" for line in printed)) is not None
+
+
+def _within(line: str) -> str:
+    return ".*".join(map(re.escape, line.split("…")))
