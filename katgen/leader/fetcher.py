@@ -41,6 +41,7 @@ class Fetcher:
     on_progress: Callable[[], None] = lambda: None
     _told: dict[WorkloadKey, str] = field(default_factory=dict)
     _tasks: dict[Fetch, asyncio.Task[Fetched]] = field(default_factory=dict)
+    _dropped: set[asyncio.Task[Fetched]] = field(default_factory=set)
 
     def lacking(self, fetches: Iterable[Fetch]) -> tuple[Fetch, ...]:
         """Return those whose image is not known to be there."""
@@ -65,10 +66,19 @@ class Fetcher:
         waiting = {one.workload: f"pulling {one.image}" for one in self._tasks}
         return {key: self._told.get(key, text) for key, text in waiting.items()}
 
-    async def settle(self, timeout_s: float) -> None:
-        """Wait until all is done, but not longer."""
-        if self._tasks:
-            await asyncio.wait(self._tasks.values(), timeout=timeout_s)
+    def drop(self, is_wanted: Callable[[Fetch], bool]) -> None:
+        """End what nobody asks for any more; the agents hear of it."""
+        for one in [fetch for fetch in self._tasks if not is_wanted(fetch)]:
+            task = self._tasks.pop(one)
+            self._dropped.add(task)
+            task.add_done_callback(self._dropped.discard)
+            task.cancel()
+
+    async def settle(self, fetches: Iterable[Fetch], timeout_s: float) -> None:
+        """Wait until these are done, but not longer."""
+        tasks = [self._tasks[one] for one in fetches if one in self._tasks]
+        if tasks:
+            await asyncio.wait(tasks, timeout=timeout_s)
 
     def done(self) -> tuple[Fetched, ...]:
         """Return what has ended since the last call."""
@@ -88,10 +98,8 @@ class Fetcher:
 
     async def close(self) -> None:
         """Wait for nothing any more."""
-        for task in self._tasks.values():
-            task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
-        self._tasks.clear()
+        self.drop(lambda _: False)
+        await asyncio.gather(*self._dropped, return_exceptions=True)
 
     async def _fetch(self, fetch: Fetch) -> Fetched:
         self._told.pop(fetch.workload, None)

@@ -43,7 +43,14 @@ from katgen.leader.holds import (
 from katgen.leader.images import Pin, fetches, needs_pin, pins_to_drop
 from katgen.leader.preview import Trial, preview
 from katgen.leader.publisher import Publisher, Signs
-from katgen.leader.resolving import NO_NODE, Resolver, fault_of, pin_from, requests
+from katgen.leader.resolving import (
+    NO_NODE,
+    Resolver,
+    fault_of,
+    is_asked_for,
+    pin_from,
+    requests,
+)
 from katgen.leader.resting import Rests
 from katgen.leader.roll import Roll
 from katgen.leader.sessions import Sessions
@@ -261,7 +268,7 @@ class Loop:
         self._hold(dict.fromkeys(asked.nodeless, NO_NODE))
         if self._fetcher.start(asked.fetches):
             self._tell()
-            await self._fetcher.settle(BATCH_S)
+            await self._fetcher.settle(asked.fetches, BATCH_S)
             return await self._take_fetched()
         return False
 
@@ -275,7 +282,7 @@ class Loop:
             return False
         self._fetcher.start(lacking)
         self._tell()
-        await self._fetcher.settle(BATCH_S)
+        await self._fetcher.settle(lacking, BATCH_S)
         await self._take_fetched()
         return bool(self._fetcher.lacking(needed))
 
@@ -450,6 +457,10 @@ class Loop:
         self._tell()
 
     def _objects_changed(self, kinds: frozenset[str]) -> None:
+        """Let go at once of what an earlier version waited for: nobody is to be told of it now."""
+        want, holds = self._stock.want, self._cluster.holds
+        self._fetcher.drop(lambda fetch: is_asked_for(fetch, want, self._resolver.pins))
+        self._cluster.holds = {k: h for k, h in holds.items() if h.version == want.version(k)}
         if "Node" in kinds:
             self._nodes_changed()
         self._wake.set()

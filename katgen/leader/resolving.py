@@ -82,7 +82,9 @@ class Resolver:
     ) -> dict[WorkloadKey, Fault]:
         """Ask for a dry run; return why what is not known is not."""
         trial.start(asked.fetches)
-        await trial.settle(max((one.timeout_s for one in asked.fetches), default=0) + 10)
+        await trial.settle(
+            asked.fetches, max((one.timeout_s for one in asked.fetches), default=0) + 10
+        )
         faults = dict.fromkeys(asked.nodeless, NO_NODE)
         for one in trial.done():
             pin = pin_from(one, want)
@@ -110,6 +112,16 @@ def asked_for(fetch: Fetch, want: Wanted) -> WorkloadObjects | None:
     if objects is None or objects.workload.spec.source.image != fetch.image:
         return None
     return objects
+
+
+def is_asked_for(fetch: Fetch, want: Wanted, pins: Mapping[WorkloadKey, Pin]) -> bool:
+    """Whether a fetch's image is the one that its workload wants, as text or by its digest."""
+    objects = want.specs.workloads.get(fetch.workload)
+    if objects is None:
+        return False
+    pin = pins.get(fetch.workload)
+    pinned = pin.resolved if pin is not None and is_valid(pin, objects) else ""
+    return fetch.image in {objects.workload.spec.source.image, pinned}
 
 
 def fault_of(fetched: Fetched) -> Fault | None:

@@ -6,12 +6,13 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
+from katgen.leader.loop import BATCH_S
 from katgen.leader.store import StoreError, Transaction
 from katgen.leader.store.memory import MemoryStore
 from katgen.names import WorkloadKey
-from katgen.protocol import Abort, Complaint, Propose, Pull, Pulled, Verdict
+from katgen.protocol import Abort, Cancel, Complaint, Propose, Pull, Pulled, Verdict
 from tests.fakes.agents import DIGEST, Box, FakeAgent, leader
-from tests.unit.leader.given import workload
+from tests.unit.leader.given import read, workload
 from tests.unit.leader.test_loop import NGINX, PINNED, images, states
 
 WEB = WorkloadKey("default/web")
@@ -210,3 +211,36 @@ async def test_nobody_hears_of_a_commit_whose_fate_is_not_known(
             await box.until(lambda: states(box) == {"default/web/0-1": "running"})
             assert agent.generations() == generations
     await store.close()
+
+
+async def test_a_change_of_the_image_ends_the_pull_of_the_old_one() -> None:
+    async with leader() as box, box.agent() as agent:
+        agent.pulls[BAD] = "..."
+        await box.settled(await box.apply(workload("web", image=BAD)))
+        await box.settled(await box.apply(workload("web", image=NGINX)))
+        assert images(box) == {"default/web": PINNED}
+        assert box.cluster.pending == {}
+        (pull,) = [p for p in agent.asked(Pull) if isinstance(p, Pull) and p.image == BAD]
+        await turned(box, lambda: Cancel(pull.id) in agent.heard)
+
+
+async def test_beside_a_slow_pull_a_quick_one_is_not_waited_for() -> None:
+    async with leader() as box, box.agent() as agent:
+        agent.pulls[BAD] = "..."
+        await box.settled(await box.apply(workload("slow", image=BAD)))
+        begun = asyncio.get_running_loop().time()
+        await box.settled(await box.apply(workload("web", image=NGINX)))
+        assert images(box) == {"default/web": PINNED}
+        assert asyncio.get_running_loop().time() - begun < BATCH_S
+
+
+async def test_a_dry_run_that_waits_for_a_registry_delays_nobody() -> None:
+    async with leader() as box, box.agent() as agent:
+        agent.pulls[BAD] = "..."
+        await box.until(lambda: box.cluster.mark[1] == 1)
+        trial = await box.objects.apply(read(workload("slow", image=BAD)), dry=True)
+        asking = asyncio.create_task(box.loop.preview(trial.after))
+        await turned(box, lambda: agent.asked(Pull))
+        await box.settled(await box.apply(workload("web")))
+        assert images(box) == {"default/web": "localhost/web:1"}
+        asking.cancel()
