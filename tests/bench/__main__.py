@@ -14,8 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.bench import processes, scale
-from tests.environment import CACHE
+from tests.bench.lab.page import page as lab_page
+from tests.environment import CACHE, missing
+from tests.lab.hosts import TOOLS
 
+LAB_ROUNDS = 5
+IDLE_MINUTES = 10
 HEADER = """\
 # Figures
 
@@ -43,6 +47,10 @@ def main() -> None:
     for what, figure, target in _rows():
         sys.stdout.write(f"| {what} | {figure} | {target} |\n")
         sys.stdout.flush()
+    if not missing(TOOLS):
+        for text in lab_page(LAB_ROUNDS, IDLE_MINUTES):
+            sys.stdout.write(text)
+            sys.stdout.flush()
 
 
 def _rows() -> Iterator[tuple[str, str, str]]:

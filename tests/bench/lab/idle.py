@@ -1,0 +1,32 @@
+"""What processes take while nothing happens: memory, and CPU over some minutes."""
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+
+from tests.bench.lab.machine import THERE
+from tests.bench.lab.starts import Row
+from tests.lab import Node
+
+TARGETS = {"kat-agent": ("40 MiB", "0.2 %"), "kat-leader": ("stated", "stated")}
+UNITS = ("kat-agent", "kat-leader", "docker", "containerd")
+
+
+def idle(node: Node, minutes: float) -> Iterator[Row]:
+    """Yield memory and CPU of each service, children with it."""
+    before, begin = _used(node), time.monotonic()
+    time.sleep(minutes * 60)
+    after, seconds = _used(node), time.monotonic() - begin
+    for unit in UNITS:
+        memory, cpu = TARGETS.get(unit, ("for scale", "for scale"))
+        now = after[unit]
+        figure = f"{now['pss']:.0f} MiB PSS, {now['rss']:.0f} MiB RSS"
+        yield f"{unit}, {now['processes']:.0f} processes, memory", figure, memory
+        share = (now["cpu"] - before[unit]["cpu"]) / seconds
+        yield f"{unit}, CPU over {minutes:g} idle minutes", f"{share:.2%}", cpu
+
+
+def _used(node: Node) -> Mapping[str, Mapping[str, float]]:
+    used = node.run(["python3", f"{THERE}/used.py", *UNITS]).stdout
+    found: Mapping[str, Mapping[str, float]] = json.loads(used)
+    return found
