@@ -10,6 +10,27 @@ IN_SYNC = """katcall get nodes -o json 2>/dev/null |
     busybox tr -d ' \\n' | grep -q '"condition":"Ready","sync":"insync"'"""
 UNITS = "systemctl list-units --all --plain --no-legend 'kat*' | cut -d' ' -f1"
 
+SLEEPER = """\
+apiVersion: kat/v1alpha1
+kind: Workload
+metadata: {{name: sleeper, namespace: {namespace}}}
+spec:
+  type: Service
+  replicas: {replicas}
+  source: {{image: "{image}"}}
+  container:
+    command: [sh, -c]
+    args: ["trap exit TERM; sleep infinity & wait"]
+    env: [{{name: STAGE, value: "{stage}"}}]
+"""
+
+
+def sleeper(
+    kat: OneNode, *, namespace: str = "default", replicas: int = 1, stage: str = "one"
+) -> str:
+    """Return a workload that stops as soon as it is told to."""
+    return SLEEPER.format(namespace=namespace, replicas=replicas, stage=stage, image=kat.image)
+
 
 def until(node: Node, condition: str, *, within_s: float = 30, each_s: float = 0.05) -> None:
     """Wait until a shell command succeeds on the node; AssertionError after a while."""

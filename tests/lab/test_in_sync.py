@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.lab.cluster import OneNode, one_node
-from tests.lab.settled import reloads, stale, until, until_in_sync
+from tests.lab.settled import reloads, sleeper, stale, until, until_in_sync
 
 ROOTS = "/etc /var/lib/kat /run/kat /run/systemd/system"
 WRITTEN = f"find {ROOTS} -printf '%p %i %m %C@ %T@\\n' | sort; nft -a list ruleset"
@@ -18,19 +18,6 @@ until grep -q NameLost {CALLS}; do sleep 0.05; done
 """
 QUIET = f'test -z "$(find {CALLS} -newermt "1 second ago")"'
 HEARTBEAT = "katcall get nodes -o json | grep lastHeartbeatTime"
-WORKLOAD = """\
-apiVersion: kat/v1alpha1
-kind: Workload
-metadata: {{name: {name}, namespace: {namespace}}}
-spec:
-  type: Service
-  replicas: {replicas}
-  source: {{image: "{image}"}}
-  container:
-    command: [sh, -c]
-    args: ["trap exit TERM; sleep infinity & wait"]
-    env: [{{name: STAGE, value: "{stage}"}}]
-"""
 JOB = """\
 apiVersion: kat/v1alpha1
 kind: JobDefinition
@@ -70,15 +57,6 @@ def kat() -> Iterator[OneNode]:
     with one_node() as made:
         made.apply(made.web())
         yield made
-
-
-def sleeper(
-    kat: OneNode, *, namespace: str = "default", replicas: int = 1, stage: str = "one"
-) -> str:
-    """Return a workload that stops as soon as it is told to."""
-    return WORKLOAD.format(
-        name="sleeper", namespace=namespace, replicas=replicas, stage=stage, image=kat.image
-    )
 
 
 @contextmanager
