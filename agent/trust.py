@@ -1,15 +1,12 @@
 """Whether a commit record is the cluster's word, and not older than what this node knows."""
 
-import base64
-import binascii
 import hashlib
 from typing import Any, Final
 
 import msgspec
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from agent.ports import UnfitError
+from agent.signatures import is_signed
 from agent.state import HighWater, Trust
 from katgen.errors import KatError
 from katgen.protocol import (
@@ -64,13 +61,9 @@ def _check_signature(signed: SignedRecord, trust: Trust) -> None:
         raise RecordError(
             f"the commit record is signed with a key that is unknown: {signed.key_id}"
         )
-    try:
-        raw = base64.b64decode(keys[0].public_key, validate=True)
-        signature = base64.b64decode(signed.signature, validate=True)
-        key = Ed25519PublicKey.from_public_bytes(raw)
-        key.verify(signature, SIGNING_CONTEXT + signed.record.encode())
-    except (InvalidSignature, binascii.Error, ValueError) as err:
-        raise RecordError("the signature of the commit record is wrong") from err
+    text = SIGNING_CONTEXT + signed.record.encode()
+    if not is_signed(keys[0].public_key, signed.signature, text):
+        raise RecordError("the signature of the commit record is wrong")
 
 
 def _fields(text: str) -> dict[str, Any]:

@@ -3,8 +3,6 @@
 from base64 import b64encode
 from typing import Final
 
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-
 from agent.ports import Files
 
 PRIVATE: Final = "/var/lib/kat/wireguard/private.key"
@@ -19,6 +17,11 @@ def make_key(files: Files) -> str:
     known = public_key(files)
     if known:
         return known
+    # The daemon only ever reads the public half: it does without 7 MB of library.
+    from cryptography.hazmat.primitives.asymmetric.x25519 import (  # noqa: PLC0415 -- see above
+        X25519PrivateKey,
+    )
+
     key = X25519PrivateKey.generate()
     public = b64encode(key.public_key().public_bytes_raw())
     # networkd reads it, as its own user, systemd.netdev(5).
