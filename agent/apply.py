@@ -59,6 +59,7 @@ async def apply(target: Target, node: NodePorts) -> Outcome:
     actions = actions_for(base, target.entries)
     if not actions and journal is None and applied is not None:
         _record(node, target, target.signed, _Place(applied.files, in_place(base, target.entries)))
+        unstage(node, target.generation)
         return Outcome()
     ready = await _ready(node, base, target, actions)
     state.raise_high_water(

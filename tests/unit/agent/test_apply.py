@@ -74,6 +74,7 @@ async def test_a_generation_that_changes_nothing_here_is_only_remembered() -> No
     assert node.trace.changes() == [
         "files.write /var/lib/kat/agent/high-water.json",
         "files.write /var/lib/kat/agent/applied.json",
+        "files.delete_tree /run/kat/staged/2",
     ]
     assert node.trace.texts("systemd.") == []
 
