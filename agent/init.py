@@ -45,6 +45,7 @@ _POLL_S: Final = 0.1
 _TOOL_S: Final = 60
 _GOES_ON: Final = "mend it, then `kat-agent init` goes on from here; `kat-agent reset` starts over"
 _UNITS: Final = ("kat-leader.service", "kat-agent.service")
+_RULES: Final = ("kat-nft.service", "kat-nft-again.service")
 
 
 class Made(msgspec.Struct, frozen=True, rename="camel"):
@@ -231,7 +232,7 @@ async def _start(node: NodePorts, programs: str) -> None:
         _say(f"installed {', '.join(changed)}")
     await _run(node, "mkdir", "-p", *WRITABLE)
     await _run(node, "systemctl", "daemon-reload")
-    await _run(node, "systemctl", "enable", "--quiet", "kat-nft.service", *_UNITS)
+    await _run(node, "systemctl", "enable", "--quiet", *_RULES, *_UNITS)
     for unit in _UNITS:
         _say(f"starting {unit}")
         ran = await node.tools.run(["systemctl", "start", unit], timeout_s=_TOOL_S, env={})

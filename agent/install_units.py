@@ -7,7 +7,13 @@ from typing import Final
 from agent.ports import Files
 from katgen.errors import EncodeError
 
-UNITS: Final = ("kat-agent.service", "kat-leader.service", "kat-network.service", "kat-nft.service")
+UNITS: Final = (
+    "kat-agent.service",
+    "kat-leader.service",
+    "kat-network.service",
+    "kat-nft-again.service",
+    "kat-nft.service",
+)
 FOLDER: Final = "/etc/systemd/system"
 PACKAGED: Final = (
     "/usr/lib/systemd/system",

@@ -206,10 +206,11 @@ def test_rules_that_go_are_back_at_once(vault: OneNode, command: str) -> None:
     assert_served(vault)
 
 
-def test_a_reload_of_the_firewall_leaves_no_node_open_without_an_agent(vault: OneNode) -> None:
+@pytest.mark.parametrize("verb", ["reload", "restart"])
+def test_a_firewall_leaves_no_node_open_without_an_agent(vault: OneNode, verb: str) -> None:
     vault.node.run(["systemctl", "stop", AGENT])
     try:
-        vault.node.run(["systemctl", "reload", "nftables.service"])
+        vault.node.run(["systemctl", verb, "nftables.service"])
         until(vault.node, TABLES, within_s=RULES_S)
         assert_isolated(vault)
         assert_served(vault)
