@@ -1,30 +1,39 @@
 """How far a change is: from its revision in the store to what nodes say that runs."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from katgen.leader.answers import Progress, Rollout
 from katgen.leader.clock import Clock
 from katgen.leader.cluster import Cluster
-from katgen.leader.instances import rollout, units_of
-from katgen.names import NodeName, WorkloadKey
+from katgen.leader.instances import units_of
+from katgen.leader.rollouts import placed, rollout
+from katgen.leader.steady import unsteady_s as unsteady_s_of
+from katgen.names import InstanceKey, NodeName, WorkloadKey
 
 DEADLINE_S: Final = 300.0
 """Without any progress, where no workload says otherwise."""
 UNKNOWN_S: Final = 0.5
 """How long to wait for the watch to tell of a revision; then it changed no object."""
+LOADING_S: Final = 60.0
+"""How long to wait for a leader that reads its objects."""
 _SETTLED: Final = frozenset({"done", "failed"})
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What to follow. `generation` is the plan's that first had it considered, 0 before."""
+    """What to follow. `generation` is the plan's that first had all of it, None before.
+
+    `restarts` are how often instances had been started again when the following began.
+    """
 
     revision: int
     workloads: frozenset[WorkloadKey]
-    generation: int = 0
+    generation: int | None = None
+    restarts: Mapping[InstanceKey, int] = field(default_factory=dict)
 
 
 async def follow(cluster: Cluster, clock: Clock, revision: int) -> AsyncIterator[Progress]:
@@ -32,28 +41,46 @@ async def follow(cluster: Cluster, clock: Clock, revision: int) -> AsyncIterator
     change = await _change(cluster, revision)
     last: Progress | None = None
     while True:
-        if not change.generation and cluster.considered >= change.revision:
-            change = Change(change.revision, change.workloads, cluster.mark[1])
-        now = progress(cluster, change)
+        if change.generation is None and _is_carried_out(cluster, change):
+            change = replace(change, generation=cluster.mark[1])
+        now, unsteady_s = progress(cluster, change, clock.monotonic())
         if now != last:
             yield now
             last = now
-        if now.phase in _SETTLED:
+            if now.phase in _SETTLED:
+                return
+            continue  # there may have been news while the reader had the line
+        timeout_s = _deadline_s(cluster, change.workloads)
+        if not await _news(cluster, clock, unsteady_s or timeout_s) and not unsteady_s:
+            yield _late(now, timeout_s)
             return
-        if not await _news(cluster, clock, _deadline_s(cluster, change.workloads)):
-            yield _late(now, _deadline_s(cluster, change.workloads))
-            return
+
+
+def _is_carried_out(cluster: Cluster, change: Change) -> bool:
+    """Whether the committed plan has all that was changed."""
+    return cluster.considered >= change.revision and change.workloads.isdisjoint(cluster.left)
 
 
 async def _change(cluster: Cluster, revision: int) -> Change:
-    """Return what a change was about; the watch may not have told yet, or nothing was changed."""
-    try:
+    """Return what a change was about; the watch may not have told yet, or nothing was changed.
+
+    A leader that has just been started reads the objects first; by their revisions it knows what
+    was changed last.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LOADING_S):
+            while not cluster.seen:
+                await cluster.changed()
+    found = None
+    with suppress(TimeoutError):
         async with asyncio.timeout(UNKNOWN_S):
             while (found := cluster.touched(revision)) is None:
                 await cluster.changed()
-            return Change(revision, found)
-    except TimeoutError:
-        return Change(0, frozenset())
+    units = units_of(cluster.reports.values())
+    restarts = {key: unit.restarts for key, unit in units.items()}
+    if found is None:
+        return Change(cluster.seen, frozenset(), restarts=restarts)
+    return Change(revision, found, restarts=restarts)
 
 
 async def _news(cluster: Cluster, clock: Clock, timeout_s: float) -> bool:
@@ -80,32 +107,51 @@ def _deadline_s(cluster: Cluster, workloads: Collection[WorkloadKey]) -> float:
     return max(given, default=DEADLINE_S)
 
 
-def progress(cluster: Cluster, change: Change) -> Progress:
-    """Return how far a change is now."""
-    sight = cluster.sight()
+def progress(cluster: Cluster, change: Change, now: float) -> tuple[Progress, float]:
+    """Return how far a change is, and for how long it must stay so before it is done."""
+    sight = replace(cluster.sight(), restarts=change.restarts)
+    if cluster.considered < change.revision:
+        sight = replace(sight, left=change.workloads)
     units = units_of(cluster.reports.values())
     rollouts = tuple(rollout(key, sight, units) for key in sorted(change.workloads))
-    _, generation = cluster.mark
     phase, message = _phase(cluster, change, rollouts)
-    return Progress(phase, generation, rollouts, message)
+    unsteady_s = 0.0
+    if phase == "done":
+        found = (one for key in change.workloads for one in placed(key, sight, units))
+        unsteady_s = unsteady_s_of(found, cluster.runs, now)
+        phase = "applying" if unsteady_s > 0 else phase
+    return Progress(phase, _number(cluster, change), rollouts, message), max(0.0, unsteady_s)
+
+
+def _number(cluster: Cluster, change: Change) -> int:
+    """Return the number of the plan that has the change, or may get it; 0 if there is none yet."""
+    if change.generation is not None:
+        return change.generation
+    return cluster.proposed if cluster.activity == "proposing" else 0
 
 
 def _phase(cluster: Cluster, change: Change, rollouts: Collection[Rollout]) -> tuple[str, str]:
-    if not change.generation and cluster.considered < change.revision:
+    if cluster.considered < change.revision:
         return cluster.activity or "received", ""
-    states = {one.state for one in rollouts}
-    if "pulling" in states:
+    if any(one.state == "pulling" for one in rollouts):
         return "resolving", ""
     bad = [one for one in rollouts if one.state in {"held", "failed"}]
-    if bad:
-        return "failed", f"{bad[0].namespace}/{bad[0].name}: {bad[0].message}"
-    if cluster.trouble:
-        return "failed", cluster.trouble
+    told = [f"{one.namespace}/{one.name}: {one.message}" for one in bad]
+    if told or cluster.trouble:
+        return "failed", told[0] if told else cluster.trouble
+    return _on_the_way(cluster, change, rollouts)
+
+
+def _on_the_way(cluster: Cluster, change: Change, rollouts: Collection[Rollout]) -> tuple[str, str]:
+    absent = "" if cluster.connected or not change.workloads else "no node is connected"
+    if change.generation is None:
+        return cluster.activity or "received", absent
     behind = sorted(n for n in cluster.connected if _behind(cluster, n, change.generation))
-    if behind:
+    if behind or absent:
         begun = any(_is_applying(cluster, node) for node in behind)
-        return ("applying" if begun else "committed"), _problem(cluster, behind)
-    return ("done" if states <= {"running"} else "applying"), _problem(cluster, cluster.connected)
+        return ("applying" if begun else "committed"), absent or _problem(cluster, behind)
+    is_done = all(one.state == "running" for one in rollouts)
+    return ("done" if is_done else "applying"), _problem(cluster, cluster.connected)
 
 
 def _behind(cluster: Cluster, node: NodeName, generation: int) -> bool:

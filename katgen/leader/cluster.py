@@ -1,9 +1,9 @@
 """The cluster as the leader sees it now, in memory: written by the loop, read by the API."""
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -11,9 +11,11 @@ from katgen.leader.answers import Instance, Status
 from katgen.leader.bundles import Bundles
 from katgen.leader.clock import shown_time
 from katgen.leader.holds import Hold
-from katgen.leader.instances import Sight, instances, units_of
+from katgen.leader.instances import instances, units_of
 from katgen.leader.planstore import Committed
-from katgen.names import NodeName, WorkloadKey
+from katgen.leader.rollouts import Sight
+from katgen.leader.steady import Run
+from katgen.names import InstanceKey, NodeName, WorkloadKey
 from katgen.planned import Plan
 from katgen.protocol import BundleAnswer, Facts, Report
 from katgen.quantity import cpu_text, memory_text
@@ -29,8 +31,10 @@ class Cluster:
 
     `heard` is when a node was last heard of, Unix seconds. `pending` says what workloads wait for
     that are in no proposal yet, `unfit` what nodes said that could not take the last one.
-    `activity` is what the loop does now (resolving, proposing or nothing), `trouble` why it does
-    not get on. All changes of objects up to the store's revision `considered` have been acted on.
+    `activity` is what the loop does now (resolving, proposing or nothing), `proposed` the number of
+    the plan that it proposes, `trouble` why it does not get on. All changes of objects up to the
+    store's revision `seen` are known, with `wanted` as the workloads that are stored; those up to
+    `considered` have been acted on, except for the workloads in `left`.
     """
 
     committed: Committed | None = None
@@ -46,7 +50,12 @@ class Cluster:
     unfit: Mapping[NodeName, str] = field(default_factory=dict)
     activity: str = ""
     trouble: str = ""
+    proposed: int = 0
+    seen: int = 0
     considered: int = 0
+    wanted: Collection[WorkloadKey] = frozenset()
+    left: frozenset[WorkloadKey] = frozenset()
+    runs: dict[NodeName, Mapping[InstanceKey, Run]] = field(default_factory=dict)
     _touched: dict[int, frozenset[WorkloadKey]] = field(default_factory=dict)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -57,9 +66,9 @@ class Cluster:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    async def changed(self) -> None:
-        """Wait for the next news. Look before you wait, without a pause in between."""
-        await self._changed.wait()
+    def changed(self) -> Coroutine[Any, Any, object]:
+        """Return what waits for the next news after this call: look, call, then wait."""
+        return self._changed.wait()
 
     def touch(self, revision: int, workloads: Collection[WorkloadKey]) -> None:
         """Remember what a change of objects was about."""
@@ -87,7 +96,16 @@ class Cluster:
 
     def sight(self) -> Sight:
         """Return what instances and workloads are judged by."""
-        return Sight(self.plan, self.reports, self.holds, self.pending, self.connected)
+        return Sight(
+            plan=self.plan,
+            reports=self.reports,
+            holds=self.holds,
+            pending=self.pending,
+            connected=self.connected,
+            wanted=self.wanted,
+            left=self.left,
+            runs=self.runs,
+        )
 
     def instances(self) -> Sequence[Instance]:
         """Return every placed instance with what its node reported of it."""

@@ -8,7 +8,7 @@ is, `propose` what answers mean, `holds` who has to wait and for how long.
 import asyncio
 import gc
 import logging
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -54,6 +54,7 @@ from katgen.leader.resolving import (
 from katgen.leader.resting import Rests
 from katgen.leader.roll import Roll
 from katgen.leader.sessions import Sessions
+from katgen.leader.steady import runs
 from katgen.leader.stock import Stock
 from katgen.leader.store import ConflictError, Store, StoreError
 from katgen.names import NodeName, WorkloadKey
@@ -213,8 +214,11 @@ class Loop:
             return False
         found = drafted(self._input(images))
         self._hold(found.faults)
-        if found.candidate is None or not found.candidate.plan.inventory.nodes:
+        if found.candidate is None:
             self._over(seen)
+            return True
+        if not found.candidate.plan.inventory.nodes:
+            self._over(seen, found.target.changed)
             return True
         if not await self._prefetch(found.candidate):
             await self._publish(found.candidate)
@@ -243,12 +247,13 @@ class Loop:
         versions = {key: want.version(key) for key in holds}
         return in_force(holds, versions, self._clock.monotonic())
 
-    def _over(self, seen: int) -> None:
-        """Note that nothing is left to do for what had been seen; forget holds that are over."""
+    def _over(self, seen: int, left: Collection[WorkloadKey] = ()) -> None:
+        """Note that all is done that can be for what had been seen; forget holds that are over."""
         want = self._stock.want
         kept = self._held(want) | self._fetcher.waiting()
         self._cluster.holds = {k: one for k, one in self._cluster.holds.items() if k in kept}
         self._pinner.forget(want.specs.workloads.keys())
+        self._cluster.left = kept.union(left)
         self._cluster.considered = max(self._cluster.considered, seen)
 
     # -- images
@@ -328,7 +333,7 @@ class Loop:
         made = numbered(candidate, await self._publisher.number())
         bundles, number = self._cluster.bundles, made.plan.generation
         bundles.put(number, made.rendered)
-        self._cluster.activity = "proposing"
+        self._cluster.activity, self._cluster.proposed = "proposing", number
         self._tell()
         is_committed = False
         try:
@@ -435,6 +440,7 @@ class Loop:
             return
         before = cluster.reports.get(node)
         cluster.reports[node] = message
+        cluster.runs[node] = runs(cluster.runs.get(node, {}), message, self._clock.monotonic())
         if message.facts is not None and self._learn(node, message.facts):
             self._nodes_changed()
         plan = cluster.plan

@@ -95,13 +95,14 @@ class Stock:
         before = self.want
         self.want = joined(known, before)
         self.seen = revision
+        self.cluster.seen, self.cluster.wanted = revision, self.want.specs.workloads.keys()
         users = _Users((before.specs.workloads, self.want.specs.workloads))
         by_revision: dict[int, set[WorkloadKey]] = {}
         for key, one in changed.items():
             at = one.revision if one is not None else revision
             by_revision.setdefault(at, set()).update(users.of(key))
-        for at, keys in by_revision.items():
-            self.cluster.touch(at, keys)
+        for at in sorted(by_revision):  # the latest are remembered longest
+            self.cluster.touch(at, by_revision[at])
         if changed:
             self.on_change(frozenset(key.kind for key in changed))
 
