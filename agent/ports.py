@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from katgen.errors import KatError
-from katgen.protocol import BundleAnswer, Facts, LogLine, ToAgent, ToLeader, Usage
+from katgen.protocol import BundleAnswer, Facts, LogLine, ReadLogs, ToAgent, ToLeader, Usage
 
 
 class UnfitError(KatError):
@@ -210,11 +210,12 @@ class Journal(Protocol):
     """systemd's journal."""
 
     async def tail(self, unit: str, lines: int) -> Sequence[str]:
-        """Return a unit's last lines of its last run."""
+        """Return the last lines of a unit's last run: its container's, or if it has none, others'.
 
-    def read(
-        self, units: Sequence[str], *, follow: bool, since: float, lines: int
-    ) -> AsyncGenerator[LogLine, None]:
+        Others' are without what Podman remarks.
+        """
+
+    def read(self, asked: ReadLogs) -> AsyncGenerator[LogLine, None]:
         """Yield entries in order; with `follow` never ends by itself."""
 
 

@@ -103,10 +103,7 @@ class Requests:
         foreign = [unit for unit in asked.units if _UNIT.fullmatch(unit) is None]
         if foreign:
             raise UnfitError(f"{foreign[0]} is no unit of a workload")
-        lines = self._node.journal.read(
-            asked.units, follow=asked.follow, since=asked.since, lines=asked.lines
-        )
-        async with aclosing(gathered(lines)) as batches:
+        async with aclosing(gathered(self._node.journal.read(asked))) as batches:
             async for batch in batches:
                 await self._session.send(LogLines(asked.id, tuple(batch)))
         await self._session.send(LogEnd(asked.id))

@@ -40,6 +40,7 @@ class Line(msgspec.Struct, frozen=True):
 @click.option("--since", default="", metavar="TIME", help="Not older than this: 90s, 10m, 2h, 1d.")
 @click.option("--tail", type=click.IntRange(min=0), metavar="N", help="The last N lines of each.")
 @click.option("--all", "is_all", is_flag=True, help="From the beginning.")
+@click.option("--system", is_flag=True, help="Also what systemd and Podman say.")
 @click.option("-t", "--timestamps", is_flag=True, help="Begin each line with its time.")
 @online.namespace
 @options.json_only
@@ -79,6 +80,8 @@ def _query(given: Mapping[str, str | bool | int | None]) -> dict[str, str]:
     if given["is_all"] and (since or tail is not None):
         raise click.UsageError("--all goes with neither --since nor --tail")
     query = {"follow": "1"} if given["follow"] else {}
+    if given["system"]:
+        query["everything"] = "1"
     if since:
         query["since"] = str(online.duration_s(since))
     if tail is None and not (since or given["is_all"]):

@@ -3,7 +3,7 @@ from collections import defaultdict
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 
-from katgen.protocol import LogLine
+from katgen.protocol import LogLine, ReadLogs
 from tests.fakes.trace import Trace
 
 
@@ -30,20 +30,20 @@ class FakeJournal:
         run = self.entries[unit][self._runs.get(unit, 0) :]
         return tuple(line.text for line in run[-lines:])
 
-    async def read(
-        self, units: Sequence[str], *, follow: bool, since: float, lines: int
-    ) -> AsyncGenerator[LogLine, None]:
-        self.trace.note("journal.read", " ".join(units))
+    async def read(self, asked: ReadLogs) -> AsyncGenerator[LogLine, None]:
+        """Whoever wrote it: who did is the real journal's to know."""
+        self.trace.note("journal.read", " ".join(asked.units))
+        units, lines = asked.units, asked.lines
         news: asyncio.Queue[LogLine] = asyncio.Queue()
         self._followers.append(news)
         try:
             old = sorted(
-                (line for unit in units for line in self.entries[unit] if line.time >= since),
+                (line for unit in units for line in self.entries[unit] if line.time >= asked.since),
                 key=lambda line: line.time,
             )
             for line in old if lines < 0 else old[len(old) - min(lines, len(old)) :]:
                 yield line
-            while follow:
+            while asked.follow:
                 line = await news.get()
                 if line.unit in units:
                     yield line

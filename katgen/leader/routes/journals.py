@@ -56,6 +56,7 @@ def _asked(request: web.Request) -> ReadLogs:
         follow=flag(request, "follow"),
         since=now - since if since else 0,
         lines=tail,
+        everything=flag(request, "everything"),
     )
 
 

@@ -3,6 +3,7 @@
 from contextlib import aclosing
 
 from agent.ports import PullError, UnfitError, UnitError
+from katgen.protocol import ReadLogs
 from tests.contract.agent.world import IMAGE, Case, World, during, first, refusal, soon
 
 START_S = 20
@@ -164,7 +165,7 @@ async def the_last_lines_of_a_unit_are_those_of_its_last_run(world: World) -> No
 
 async def new_entries_are_followed(world: World) -> None:
     journal = world.ports.journal
-    entries = journal.read(["kat.l2.service"], follow=True, since=0, lines=-1)
+    entries = journal.read(ReadLogs("", ("kat.l2.service",), follow=True, everything=True))
 
     async def log() -> None:
         await world.log("kat.l2.service", "hello")

@@ -137,6 +137,7 @@ class TestLogs:
             (("-f", "--since", "10m"), "follow=1 since=600"),
             (("--since", "1h30m", "--tail", "5"), "since=5400 tail=5"),
             (("--all",), ""),
+            (("--all", "--system"), "everything=1"),
         ],
     )
     def test_how_far_back(self, leader: FakeLeader, options: tuple[str, ...], query: str) -> None:

@@ -97,6 +97,13 @@ async def test_logs_come_by_instance(kat: Api) -> None:
     )
 
 
+async def test_logs_have_what_systemd_says_if_asked_for(kat: Api) -> None:
+    await lines(kat, "/v1alpha1/n/default/workloads/web/logs?everything=1")
+    assert kat.told.asked == [
+        ReadLogs(id="", units=("kat.default.web.0-1.service",), everything=True)
+    ]
+
+
 @dataclass
 class Following(Told):
     """An agent that has said one line, and waits for more."""
