@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.bench.lab.files import files
-from tests.bench.lab.idle import idle
+from tests.bench.lab.idle import at_the_end, idle
 from tests.bench.lab.machine import machine
 from tests.bench.lab.starts import Row, changes, starts
 from tests.environment import CACHE
@@ -39,9 +39,11 @@ def _rows(rounds: int, idle_minutes: float, only: str | None) -> Iterator[Row]:
     if only == "files":
         return
     with machine() as node:
+        if idle_minutes and only in {None, "idle"}:
+            yield from idle(node, idle_minutes)
         if only in {None, "starts"}:
             yield from starts(node, rounds)
         if only in {None, "changes"}:
             yield from changes(node, rounds)
-        if idle_minutes and only in {None, "idle"}:
-            yield from idle(node, idle_minutes)
+        if only is None:
+            yield from at_the_end(node)

@@ -43,7 +43,7 @@ def put(names: list[str], verb: str, stage: str = "one") -> dict[str, float]:
     reloaded = time.monotonic()
     for some in batches(names):
         systemctl(verb, *(f"{name}.service" for name in some))
-    return {"reload": reloaded - written, "done": time.monotonic() - begin}
+    return {"reload": reloaded - written, "running": time.monotonic() - begin}
 
 
 def batches(names: list[str]) -> Iterator[list[str]]:

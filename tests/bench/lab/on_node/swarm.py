@@ -3,6 +3,7 @@
 swarm.py init ADDRESS   make a swarm, and import the image from standard input
 swarm.py start N        N instances: seconds from the answer to the creation until they run
 swarm.py hold N         the same, and they stay
+swarm.py delete         those
 """
 
 import json
@@ -63,16 +64,16 @@ def delete(docker: Docker) -> None:
 
 
 def main() -> None:
-    verb, what = sys.argv[1:]
+    verb, *rest = sys.argv[1:]
     docker = Docker("localhost", timeout=300)
+    took: dict[str, float] = {}
     if verb == "init":
-        init(docker, what)
-        sys.stdout.write("{}")
-        return
-    done = start(docker, int(what))
-    if verb == "start":
+        init(docker, rest[0])
+    if verb in {"start", "hold"}:
+        took["running"] = start(docker, int(rest[0]))
+    if verb in {"start", "delete"}:
         delete(docker)
-    sys.stdout.write(json.dumps({"done": done}))
+    sys.stdout.write(json.dumps(took))
 
 
 main()
