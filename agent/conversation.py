@@ -25,12 +25,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Conversation:
-    """`committed` is called with every record; it must not wait."""
+    """`committed` is called with every record, `settled` with settings; they must not wait."""
 
     node: NodePorts
     session: Session
     intake: Intake
     committed: Callable[[SignedRecord], None]
+    settled: Callable[[Settings], None]
     _proposal: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
@@ -62,7 +63,7 @@ class Conversation:
             case Cancel():
                 requests.cancel(message.id)
             case Settings():
-                pass
+                self.settled(message)
             case _:
                 await requests.start(message)
 

@@ -33,7 +33,7 @@ from agent.rules import Rules
 from agent.state import NodeConfig
 from agent.trust import RecordError
 from katgen.errors import KatError
-from katgen.protocol import Complaint, SignedRecord
+from katgen.protocol import Complaint, Settings, SignedRecord
 
 TICK_S: Final = 15
 COALESCE_S: Final = 0.1
@@ -42,7 +42,8 @@ STOP_S: Final = 90
 RETRY_S: Final = 5
 RETRIES_S: Final = 300
 """A committed plan that could not be applied is tried at the next tick, then ever less often."""
-STALLED_S: Final = 4 * TICK_S
+STALLED: Final = 4
+"""Ticks that may be missed before the agent counts as hung."""
 
 _log = logging.getLogger(__name__)
 
@@ -69,6 +70,8 @@ class Agent:
         self._retry_at = 0.0
         self._wake = asyncio.Event()
         self._acting = asyncio.Lock()
+        self._settings = Settings(TICK_S, "Report")
+        self._resettled = asyncio.Event()
         self._ticked = node.clock.boottime()
 
     async def run(self, stopping: asyncio.Event) -> None:
@@ -222,7 +225,9 @@ class Agent:
         await self._reporting.hello(session)
         self._session = session
         try:
-            await Conversation(self._node, session, self._intake, self._committed).run()
+            await Conversation(
+                self._node, session, self._intake, self._committed, self._settle
+            ).run()
         finally:
             self._session = None
             self._reporting.gone()
@@ -230,6 +235,12 @@ class Agent:
     def _committed(self, signed: SignedRecord) -> None:
         self._wanted, self._failures = signed, 0
         self._wake.set()
+
+    def _settle(self, settings: Settings) -> None:
+        """Take over the cluster's settings; the tick under way is cut short, lest it is an hour."""
+        if settings != self._settings:
+            self._settings = settings
+            self._resettled.set()
 
     # --- what is heard and told -------------------------------------------------------------------
 
@@ -267,9 +278,22 @@ class Agent:
 
     async def _ticks(self) -> None:
         while True:
-            await self._node.clock.sleep(TICK_S)
+            await self._tick_time()
             await self._tick()
             self._ticked = self._node.clock.boottime()
+
+    async def _tick_time(self) -> None:
+        """Wait for the next tick, or until settings change."""
+        self._resettled.clear()
+        waits = {
+            asyncio.create_task(self._node.clock.sleep(self._settings.tick_seconds), name="tick"),
+            asyncio.create_task(self._resettled.wait(), name="settings"),
+        }
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in waits:
+                one.cancel()
 
     async def _tick(self) -> None:
         """Look at everything. An apply under way looks after itself."""
@@ -282,7 +306,12 @@ class Agent:
         await self._revert()
 
     async def _revert(self) -> None:
-        """Undo what somebody changed, if the node's policy says so; else it is only told."""
+        """Undo what somebody changed, if that is the policy; else it is only told.
+
+        Not while the node is held: then somebody works on it by hand.
+        """
+        if state.is_held(self._node.files):
+            return
         drift = tuple(one for one in self._reporting.drift if one.kind != "foreign")
         if drift and not self._acting.locked() and self._is_reverting():
             for one in drift:
@@ -290,15 +319,18 @@ class Agent:
             await self._change(lambda: revert(self._node, drift))
 
     def _is_reverting(self) -> bool:
+        """Whether; the node's own policy goes before the cluster's."""
         try:
-            return load_policy(self._node.files).drift == "revert"
+            own = load_policy(self._node.files).drift
+            return (own or self._settings.drift_policy.lower()) == "revert"
         except UnfitError:  # the next change says what is wrong with it
             return False
 
     async def _watchdog(self) -> None:
         """Feed the watchdog as long as ticks come: one that hangs is no agent."""
-        interval = notify.watchdog_s() or STALLED_S
+        interval = notify.watchdog_s() or STALLED * TICK_S
         while True:
-            if self._node.clock.boottime() - self._ticked < STALLED_S:
+            late = self._node.clock.boottime() - self._ticked
+            if late < STALLED * max(TICK_S, self._settings.tick_seconds):
                 notify.notify(notify.WATCHDOG)
             await self._node.clock.sleep(interval / 3)

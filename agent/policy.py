@@ -29,7 +29,10 @@ Texts = Mapping[str, tuple[str, str]]
 
 
 class Policy(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
-    """Bounds; None allows all. `host_ports` are numbers or ranges (`8000-8999`)."""
+    """Bounds; None allows all. `host_ports` are numbers or ranges (`8000-8999`).
+
+    `drift` is `report` or `revert`; None leaves it to the cluster's settings.
+    """
 
     allow_host_root: bool = True
     host_paths: tuple[str, ...] | None = None
@@ -37,7 +40,7 @@ class Policy(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=
     capabilities: tuple[str, ...] | None = None
     host_ports: tuple[str | Annotated[int, msgspec.Meta(ge=1, le=65535)], ...] | None = None
     namespaces: tuple[str, ...] | None = None
-    drift: str = "report"
+    drift: str | None = None
 
 
 def load_policy(files: Files) -> Policy:
@@ -54,7 +57,7 @@ def load_policy(files: Files) -> Policy:
             _range_of(str(one))
     except (ValueError, msgspec.ValidationError) as err:
         raise UnfitError(f"{POLICY}: {err}; see docs/howto/node-policy.md") from err
-    if policy.drift not in ("report", "revert"):
+    if policy.drift not in (None, "report", "revert"):
         raise UnfitError(f"{POLICY}: drift is {policy.drift!r}, not report or revert")
     return policy
 
