@@ -36,6 +36,7 @@ def _about_workload(workload: Document, told: Told, now: float) -> Iterator[tupl
     yield "Workload", f"{namespace(workload)}/{name(workload)}"
     yield "Type", text(workload, "spec.type")
     yield "Image", text(workload, "spec.source.image") or text(workload, "spec.source.git.url")
+    yield from _status(workload)
     yield "Replicas", text(workload, "spec.replicas")
     yield "Update", text(workload, "spec.updateStrategy.type")
     yield "Labels", _pairs(mapping(workload, "metadata.labels"))
@@ -48,6 +49,21 @@ def _about_workload(workload: Document, told: Told, now: float) -> Iterator[tupl
     yield "Schedule", text(told, "jobdefinition.spec.schedule")
     yield "Created", _ago(since(moment(workload, "metadata.creationTimestamp"), now))
     yield "Version", text(workload, "metadata.generation")
+
+
+def _status(workload: Document) -> Iterator[tuple[str, str]]:
+    """Yield how it is, and where what runs is not what is written."""
+    of = mapping(workload, "status")
+    state, message = text(of, "state"), text(of, "message")
+    yield "Status", f"{state}: {message}" if message else state
+    reason = text(of, "heldBack.reason")
+    if reason:
+        since, said = text(of, "heldBack.since"), text(of, "heldBack.message")
+        yield "Held back", f"{reason}, since {since}: {said}"
+    image = text(of, "image")
+    if reason or image != text(workload, "spec.source.image"):
+        runs = [("revision", text(of, "revision")), ("image", image)]
+        yield "Runs", ", ".join(f"{what} {value}" for what, value in runs if value)
 
 
 def instance_lines(told: Told, now: float) -> Iterator[str]:

@@ -72,6 +72,12 @@ def _ready(workload: Document, scene: Scene) -> str:
     return f"{done}/{wanted}"
 
 
+def status_text(workload: Document, _: Scene | None = None) -> str:
+    """Return `running`, or `held back: ImagePullFailed` if what is stored is not what runs."""
+    reason = text(workload, "status.heldBack.reason")
+    return f"held back: {reason}" if reason else text(workload, "status.state")
+
+
 def _nodes(workload: Document, scene: Scene) -> str:
     return joined(dict.fromkeys(text(one, "node") for one in own_instances(workload, scene)))
 
@@ -107,6 +113,7 @@ COLUMNS: Final[Mapping[str, tuple[Column, ...]]] = {
         _NAME,
         _at("TYPE", "spec.type"),
         Column("READY", _ready),
+        Column("STATUS", status_text),
         _AGE,
         Column("NODES", _nodes, is_wide=True),
         Column("IMAGE", _image, is_wide=True),

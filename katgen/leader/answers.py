@@ -21,7 +21,7 @@ class Trouble(msgspec.Struct, frozen=True):
 class Held(msgspec.Struct, frozen=True):
     """A workload that keeps its accepted revision, and why the new one waits.
 
-    `reason` is ImagePullFailed, Refused, Unplaced or Unsupported.
+    `reason` is ImagePullFailed, Refused, Unplaced, Unsupported or NoNode.
     """
 
     namespace: str
@@ -58,6 +58,29 @@ class Rollout(msgspec.Struct, frozen=True):
     running: int
     state: str
     message: str = ""
+
+
+class HeldBack(msgspec.Struct, frozen=True):
+    """Why the plan does not have what is stored; `since` is RFC 3339. `reason` is as in `Held`.
+
+    Or Pulling: as soon as its image is there, the plan has it.
+    """
+
+    reason: str
+    message: str
+    since: str
+
+
+class WorkloadStatus(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """How a workload is. `state` (as in `Rollout`), `revision` and `image` are of what runs."""
+
+    wanted: int
+    running: int
+    state: str
+    message: str = ""
+    revision: str = ""
+    image: str = ""
+    held_back: HeldBack | None = None
 
 
 class Progress(msgspec.Struct, frozen=True):

@@ -2,18 +2,18 @@
 
 import asyncio
 from collections.abc import Collection, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import msgspec
 
-from katgen.leader.answers import Instance, Status
+from katgen.leader.answers import HeldBack, Instance, Status, WorkloadStatus
 from katgen.leader.bundles import Bundles
 from katgen.leader.clock import shown_time
-from katgen.leader.holds import Hold
+from katgen.leader.holds import Hold, Reason
 from katgen.leader.instances import instances, units_of
 from katgen.leader.planstore import Committed
-from katgen.leader.rollouts import Sight
+from katgen.leader.rollouts import Sight, rollout
 from katgen.leader.steady import Run
 from katgen.names import InstanceKey, NodeName, WorkloadKey
 from katgen.planned import Plan
@@ -56,6 +56,7 @@ class Cluster:
     wanted: Collection[WorkloadKey] = frozenset()
     left: frozenset[WorkloadKey] = frozenset()
     runs: dict[NodeName, Mapping[InstanceKey, Run]] = field(default_factory=dict)
+    _pending_since: Mapping[WorkloadKey, float] = field(default_factory=dict)
     _touched: dict[int, frozenset[WorkloadKey]] = field(default_factory=dict)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -79,6 +80,11 @@ class Cluster:
     def touched(self, revision: int) -> frozenset[WorkloadKey] | None:
         """Return the workloads that a change was about; None if it is not known (any more)."""
         return self._touched.get(revision)
+
+    def wait_for(self, pending: Mapping[WorkloadKey, str], now: float) -> None:
+        """Note what workloads wait for from now on, or still do."""
+        self.pending = pending
+        self._pending_since = {key: self._pending_since.get(key, now) for key in pending}
 
     # -- what the API shows
 
@@ -110,6 +116,32 @@ class Cluster:
     def instances(self) -> Sequence[Instance]:
         """Return every placed instance with what its node reported of it."""
         return instances(self.plan, units_of(self.reports.values())) if self.plan else ()
+
+    def workload_status(self, key: WorkloadKey) -> WorkloadStatus:
+        """Return how a stored workload is."""
+        sight, plan = self.sight(), self.plan
+        units = units_of(self.reports.values())
+        now = rollout(key, replace(sight, holds={}, pending={}, left=()), units)
+        planned = plan.workloads.get(key) if plan else None
+        source = plan.specs.workloads[key].workload.spec.source if plan and planned else None
+        return WorkloadStatus(
+            wanted=now.wanted,
+            running=now.running,
+            state=now.state,
+            message=now.message,
+            revision=planned.revision if planned else "",
+            image=(source.image or "") if source else "",
+            held_back=self._held_back(key),
+        )
+
+    def _held_back(self, key: WorkloadKey) -> HeldBack | None:
+        if key in self.pending:
+            since = shown_time(self._pending_since[key])
+            return HeldBack(Reason.PULLING.value, self.pending[key], since)
+        hold = self.holds.get(key)
+        if hold is None:
+            return None
+        return HeldBack(hold.reason.value, hold.message, shown_time(hold.since))
 
     def node_status(self, node: NodeName) -> Status:
         """Return the status of a node, which may never have reported."""

@@ -22,6 +22,7 @@ class Reason(StrEnum):
     UNPLACED = "Unplaced"  # the old revision runs, and no node can take the new one
     UNSUPPORTED = "Unsupported"
     NO_NODE = "NoNode"  # none is connected that could say what its image is
+    PULLING = "Pulling"  # of no hold: shown as one as long as an image is on its way
 
 
 _RETRIED: Final = frozenset({Reason.IMAGE_PULL_FAILED, Reason.UNPLACED})
@@ -32,7 +33,7 @@ _OF_NODES: Final = frozenset({Reason.UNPLACED, Reason.NO_NODE})
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """`version` is that of the workload's objects when they were found wanting.
+    """`version` is that of the workload's objects when they were found wanting, at `since`.
 
     `retry_at` is on the leader's monotonic clock; None: not before something changes.
     """
@@ -43,6 +44,7 @@ class Hold:
     version: int
     tries: int = 1
     retry_at: float | None = None
+    since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

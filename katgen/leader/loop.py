@@ -9,7 +9,7 @@ import asyncio
 import gc
 import logging
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import msgspec
@@ -316,7 +316,10 @@ class Loop:
         made = dict(self._cluster.holds)
         for key, fault in faults.items():
             before = made.get(key)
-            made[key] = held(before, key, fault, version=want.version(key), now=now)
+            hold = held(before, key, fault, version=want.version(key), now=now)
+            is_same = before is not None and hold.tries > 1
+            since = before.since if before is not None and is_same else self._clock.now()
+            made[key] = replace(hold, since=since)
             self._ports.chronicle.record(events.of_workload(key, fault.reason.value, fault.message))
             _LOG.warning(
                 "%s is held back: %s",
@@ -474,7 +477,7 @@ class Loop:
 
     def _tell(self) -> None:
         """Show what is going on to whoever waits for it."""
-        self._cluster.pending = self._fetcher.progress()
+        self._cluster.wait_for(self._fetcher.progress(), self._clock.now())
         self._cluster.notify()
 
     # -- what people ask (services.Planning)

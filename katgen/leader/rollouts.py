@@ -117,7 +117,7 @@ def _failure(one: Instance, sight: Sight) -> str:
     run = sight.runs.get(one.node, {}).get(one.key)
     lines = one.lines or (run.lines if run else ())
     what = "failed" if one.state == "failed" else "ends again and again"
-    tail = ": " + "\n".join(lines) if lines else f" with exit code {one.exit_code}"
+    tail = ": " + "; ".join(lines[-5:]) if lines else f" with exit code {one.exit_code}"
     return f"{one.key} on {one.node} {what}{tail}"
 
 

@@ -6,7 +6,15 @@ from typing import Final, Protocol
 
 from aiohttp import web
 
-from katgen.leader.answers import Event, Generation, Instance, Preview, Progress, Status
+from katgen.leader.answers import (
+    Event,
+    Generation,
+    Instance,
+    Preview,
+    Progress,
+    Status,
+    WorkloadStatus,
+)
 from katgen.leader.clock import Clock
 from katgen.leader.objects import Objects, Stored
 from katgen.leader.store import Store
@@ -45,6 +53,9 @@ class View(Protocol):
 
     def instances(self) -> Sequence[Instance]:
         """Return every placed instance with what its node reported of it."""
+
+    def workload_status(self, key: WorkloadKey) -> WorkloadStatus:
+        """Return how a stored workload is."""
 
     def node_status(self, node: NodeName) -> Status:
         """Return the status of a node, which may never have reported."""

@@ -16,6 +16,22 @@ LOGS = (
 )
 
 
+HELD: dict[str, Any] = {
+    "wanted": 1,
+    "running": 0,
+    "state": "failed",
+    "message": "shop/db/0-1 on b failed: no space left on device",
+    "revision": "41aa",
+    "image": "localhost/db:8",
+    "heldBack": {
+        "reason": "ImagePullFailed",
+        "message": "manifest unknown",
+        "since": "2026-11-21T10:00:00Z",
+    },
+}
+"""Status of the workload `db`."""
+
+
 def shop() -> dict[str, Any]:
     """Return the answer of every route that is read, by path."""
     return _objects() | _cluster() | _told()
@@ -57,6 +73,15 @@ def workload() -> dict[str, Any]:
                 "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}},
             },
         },
+        "status": {
+            "wanted": 2,
+            "running": 2,
+            "state": "running",
+            "message": "",
+            "revision": "5f3a",
+            "image": "localhost/web:1",
+            "heldBack": None,
+        },
     }
 
 
@@ -84,6 +109,7 @@ def _objects() -> dict[str, Any]:
     web, db = workload(), workload()
     db["metadata"] = _metadata("db", DAYS)
     db["spec"] = {"type": "Service", "replicas": 1, "source": {"image": "localhost/db:9"}}
+    db["status"] = HELD
     failed = _instance(
         "db/0-1", "b", "10.100.1.11", state="failed", restarts=3, exitCode=1,
         lines=["starting", "no space left on device"],

@@ -6,7 +6,7 @@ from aiohttp import web
 
 from katgen.errors import Problem
 from katgen.leader.auth import people
-from katgen.leader.documents import Incoming, ObjectKey, key_of, shown
+from katgen.leader.documents import Incoming, ObjectKey, key_of
 from katgen.leader.errors import InputError, MissingError
 from katgen.leader.routes.wire import (
     API,
@@ -14,6 +14,7 @@ from katgen.leader.routes.wire import (
     answered,
     documents,
     listed,
+    seen,
     selected,
     whole,
     written,
@@ -43,7 +44,7 @@ async def _get(request: web.Request) -> web.Response:
     found = await request.app[SERVICES].objects.get(key)
     if found is None:
         raise MissingError(f"there is no {key}")
-    return answered(shown(found))
+    return answered(seen(request, found))
 
 
 async def _list(request: web.Request) -> web.Response:

@@ -16,6 +16,7 @@ from katgen.leader.documents import Incoming, Stored, Wire, incoming, shown
 from katgen.leader.errors import InputError
 from katgen.leader.objects import Applied
 from katgen.leader.selectors import selector
+from katgen.leader.services import SERVICES
 
 API: Final = "/v1alpha1"
 NAMESPACED: Final = f"{API}/n/{{ns}}"
@@ -43,7 +44,18 @@ def listed(kind: str, items: Iterable[object], revision: int | None = None) -> w
 def selected(request: web.Request, found: Iterable[Stored]) -> list[Wire]:
     """Return objects as they are shown, those that the query's labelSelector takes."""
     fits = selector(request.query.get("labelSelector", ""))
-    return [shown(one) for one in found if fits(one.document["metadata"].get("labels") or {})]
+    return [
+        seen(request, one) for one in found if fits(one.document["metadata"].get("labels") or {})
+    ]
+
+
+def seen(request: web.Request, one: Stored) -> Wire:
+    """Return an object as it is shown; a Workload with how it is."""
+    value = shown(one)
+    if one.key.kind == "Workload":
+        status = request.app[SERVICES].view.workload_status(one.key.workload)
+        value["status"] = msgspec.to_builtins(status)
+    return value
 
 
 def written(request: web.Request, applied: Applied) -> web.Response:

@@ -22,9 +22,9 @@ def printed(capsys: Captured, *arguments: str) -> str:
 @pytest.mark.usefixtures("leader")
 def test_workloads_show_how_many_of_their_instances_run(capsys: Captured) -> None:
     assert printed(capsys, "get", "workloads", "-n", "shop") == (
-        "NAME  TYPE     READY  AGE\n"
-        "db    Service  0/1    3d\n"
-        "web   Service  2/2    3h1m\n"
+        "NAME  TYPE     READY  STATUS                      AGE\n"
+        "db    Service  0/1    held back: ImagePullFailed  3d\n"
+        "web   Service  2/2    running                     3h1m\n"
     )  # fmt: skip
 
 
@@ -32,9 +32,9 @@ def test_workloads_show_how_many_of_their_instances_run(capsys: Captured) -> Non
 def test_all_namespaces_and_several_kinds(capsys: Captured) -> None:
     assert printed(capsys, "get", "wl,inst", "-A") == (
         "== workloads\n"
-        "NAMESPACE  NAME  TYPE     READY  AGE\n"
-        "shop       db    Service  0/1    3d\n"
-        "shop       web   Service  2/2    3h1m\n"
+        "NAMESPACE  NAME  TYPE     READY  STATUS                      AGE\n"
+        "shop       db    Service  0/1    held back: ImagePullFailed  3d\n"
+        "shop       web   Service  2/2    running                     3h1m\n"
         "\n"
         "== instances\n"
         "NAMESPACE  NAME     STATE    RESTARTS  NODE  ADDRESS      SINCE\n"

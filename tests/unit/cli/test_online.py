@@ -179,6 +179,7 @@ class TestDescribe:
             "Workload:  shop/web\n"
             "Type:      Service\n"
             "Image:     localhost/web:1\n"
+            "Status:    running\n"
             "Replicas:  2\n"
             "Labels:    tier=front\n"
             "Requests:  cpu=100m, memory=64Mi\n"
@@ -199,6 +200,13 @@ class TestDescribe:
             "AGE  COUNT  REASON  OBJECT       MESSAGE\n"
             "25m  3      Failed  workload/db  kat.shop.db.0-1.service: exit code 1\n"
         )
+
+    @pytest.mark.usefixtures("leader")
+    def test_a_workload_that_is_held_back(self, capsys: Captured) -> None:
+        shown = printed(capsys, "describe", "workload", "db", "-n", "shop")
+        since = "2026-11-21T10:00:00Z"
+        assert f"Held back:  ImagePullFailed, since {since}: manifest unknown\n" in shown
+        assert "Runs:       revision 41aa, image localhost/db:8\n" in shown
 
     @pytest.mark.usefixtures("leader")
     def test_an_instance_that_failed_shows_its_last_lines(self, capsys: Captured) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
 
-from katgen.leader.answers import Event, Generation, Instance, Preview, Progress
+from katgen.leader.answers import Event, Generation, Instance, Preview, Progress, WorkloadStatus
 from katgen.leader.app import make_app
 from katgen.leader.documents import Stored
 from katgen.leader.objects import Objects
@@ -72,6 +72,9 @@ class Told:
 
     def instances(self) -> Sequence[Instance]:
         return self.instances_
+
+    def workload_status(self, key: WorkloadKey) -> WorkloadStatus:
+        return WorkloadStatus(1, 1, "running", revision="r1", image=f"{key}@sha256:d")
 
     def node_status(self, node: NodeName) -> Mapping[str, Any]:
         return {"condition": "Ready", "sync": f"in sync: {node}"}

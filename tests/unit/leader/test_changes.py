@@ -208,7 +208,7 @@ async def test_what_crashes_again_and_again_fails_with_its_last_lines() -> None:
             crashing(agent, restarts)
         last = (await following)[-1]
         assert last.phase == "failed"
-        said = "default/web/0-1 on a ends again and again: no database\ngiving up"
+        said = "default/web/0-1 on a ends again and again: no database; giving up"
         assert last.workloads[0].message == said
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
+from katgen.leader.answers import HeldBack
 from katgen.leader.loop import BATCH_S
 from katgen.leader.store import StoreError, Transaction
 from katgen.leader.store.memory import MemoryStore
@@ -244,3 +245,24 @@ async def test_a_dry_run_that_waits_for_a_registry_delays_nobody() -> None:
         await box.settled(await box.apply(workload("web")))
         assert images(box) == {"default/web": "localhost/web:1"}
         asking.cancel()
+
+
+async def test_a_workload_that_is_held_back_says_so_and_what_runs() -> None:
+    async with leader() as box, box.agent() as agent:
+        await box.settled(await box.apply(workload("web", image=NGINX)))
+        agent.pulls[BAD] = "! manifest unknown"
+        await box.settled(await box.apply(workload("web", image=BAD)))
+        shown = box.cluster.workload_status(WEB)
+        assert shown.held_back == HeldBack(
+            "ImagePullFailed", "manifest unknown", "2027-01-15T08:00:00Z"
+        )
+        assert (shown.state, shown.running, shown.image) == ("running", 1, PINNED)
+
+
+async def test_a_workload_whose_image_is_on_its_way_is_held_back_as_pulling() -> None:
+    async with leader() as box, box.agent() as agent:
+        agent.pulls[NGINX] = "..."
+        await box.settled(await box.apply(workload("web", image=NGINX)))
+        shown = box.cluster.workload_status(WEB)
+        assert shown.held_back == HeldBack("Pulling", f"pulling {NGINX}", "2027-01-15T08:00:00Z")
+        assert (shown.state, shown.wanted) == ("waiting", 0)

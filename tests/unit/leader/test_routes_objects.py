@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import json
 import tarfile
 from collections.abc import AsyncIterator
 
@@ -249,3 +250,13 @@ async def test_a_body_of_a_gigabyte_is_refused_before_it_is_read(kat: Api) -> No
     headers = {"Content-Type": "application/gzip"}
     answer = await kat.ask("POST", "/v1alpha1/apply", data=endless(), headers=headers)
     assert (answer.status, (await answer.json())["detail"]) == (413, "the upload is too large")
+
+
+async def test_a_workload_is_shown_with_how_it_is(kat: Api) -> None:
+    await kat.write("POST", WORKLOADS, workload())
+    shown = await kat.get(f"{WORKLOADS}/web")
+    assert (shown["status"]["state"], shown["status"]["revision"]) == ("running", "r1")
+    (listed,) = (await kat.get(WORKLOADS))["items"]
+    assert listed["status"] == shown["status"]
+    answer = await kat.write("PUT", WORKLOADS, json.dumps(shown))
+    assert answer.status == 200
