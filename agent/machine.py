@@ -3,22 +3,26 @@
 import asyncio
 import os
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Final
 
-from agent.ports import Ran, Systemd, Tools, UnfitError
+from agent.ports import Systemd, Tools, UnfitError
+from agent.tools import PATH
 from katgen.protocol import Facts, Usage, Versions
 
 TOOL_S: Final = 10
 _VERSION: Final = re.compile(r"\d+(?:\.\d+)+|\d+")
-_COMMANDS: Final[Mapping[str, Sequence[str]]] = {
-    "systemd": ("systemctl", "--version"),
-    "podman": ("podman", "--version"),
-    "netavark": ("sh", "-c", "PATH=/usr/lib/podman:/usr/libexec/podman:$PATH netavark --version"),
-    "nft": ("nft", "--version"),
+_PROGRAMS: Final[Mapping[str, str]] = {
+    "systemd": "systemctl",
+    "podman": "podman",
+    "netavark": "netavark",
+    "nft": "nft",
 }
+_PATH: Final = f"{PATH}:/usr/lib/podman:/usr/libexec/podman"
+"""Podman's own programs are where only it looks."""
 
 
 class LinuxMachine:
@@ -26,10 +30,14 @@ class LinuxMachine:
 
     def __init__(self, tools: Tools, systemd: Systemd, root: Path = Path("/")) -> None:
         self._tools, self._systemd, self._root = tools, systemd, root
+        self._known: dict[tuple[str, int, int], str] = {}
 
     async def facts(self) -> Facts:
-        """Measure capacity; a program that is missing has version ''."""
-        names = tuple(_COMMANDS)
+        """Measure capacity; a program that is missing has version ''.
+
+        A program is asked again only when its file is another.
+        """
+        names = tuple(_PROGRAMS)
         versions = await asyncio.gather(*map(self._version, names))
         return Facts(
             cpu_millis=1000 * len(os.sched_getaffinity(0)),
@@ -70,11 +78,16 @@ class LinuxMachine:
 
     async def _version(self, name: str) -> str:
         try:
-            ran: Ran = await self._tools.run(_COMMANDS[name], timeout_s=TOOL_S, env={})
-        except UnfitError:
+            file = _file_of(_PROGRAMS[name])
+            if file is None:
+                return ""
+            if file not in self._known:
+                ran = await self._tools.run((file[0], "--version"), timeout_s=TOOL_S, env={})
+                found = _VERSION.search(ran.stdout)
+                self._known[file] = found.group() if found else ""
+        except (OSError, UnfitError):
             return ""
-        found = _VERSION.search(ran.stdout)
-        return found.group() if found else ""
+        return self._known[file]
 
     def _text(self, path: str) -> str | None:
         """Read a file of the kernel."""
@@ -82,6 +95,15 @@ class LinuxMachine:
             return (self._root / path).read_text(encoding="utf-8", errors="replace")
         except OSError:
             return None
+
+
+def _file_of(program: str) -> tuple[str, int, int] | None:
+    """Return where a program is, and by what another file in its place is told. Raises OSError."""
+    found = shutil.which(program, path=_PATH)
+    if found is None:
+        return None
+    there = Path(found).stat()
+    return found, there.st_mtime_ns, there.st_size
 
 
 def _own_version() -> str:

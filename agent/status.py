@@ -6,7 +6,6 @@ from typing import Final
 
 from agent import state
 from agent.ports import Container, NodePorts, UnitState
-from agent.start_units import FailedUnit
 from agent.state import Applied
 from katgen.bundle import Entry
 from katgen.names import InstanceKey, NodeName
@@ -120,14 +119,6 @@ class Status:
     def _is_marked(self, unit: str) -> bool:
         mark = f"{RUNS}/{unit.removesuffix('.service')}"
         return self.node.files.stat(mark) is not None
-
-
-def failures(failed: Iterable[FailedUnit]) -> tuple[Complaint, ...]:
-    """Return problems for units that did not start."""
-    return tuple(
-        Complaint("", "\n".join((f"{one.unit}: {one.result}", *one.lines)), tool="systemd")
-        for one in failed
-    )
 
 
 def _with_units(entries: Iterable[Entry]) -> dict[str, Entry]:
