@@ -3,11 +3,12 @@
 import asyncio
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import msgspec
 
+from katgen.errors import KatError
 from katgen.leader.answers import Event, Generation
 from katgen.leader.clock import Clock, shown_time
 from katgen.leader.instances import state
@@ -22,6 +23,9 @@ GENERATIONS: Final = "generations/"
 EVENTS_MAX: Final = 10_000
 GENERATIONS_MAX: Final = 256
 MESSAGE_MAX: Final = 1024
+NAME_MAX: Final = 256
+CHANGED_MAX: Final = 1000
+"""Workloads that are remembered of one committed plan."""
 _PAUSE_S: Final = 0.2
 _RETRY_S: Final = 5.0
 
@@ -78,7 +82,8 @@ class Chronicle:
         if happenings:
             self._news.set()
 
-    def _record(self, happening: Happening) -> None:
+    def _record(self, given: Happening) -> None:
+        happening = _cut(given)
         now = self.clock.now()
         moment = shown_time(now)
         identity = self._ids.get(happening)
@@ -132,6 +137,9 @@ class Chronicle:
                 _LOG.warning("events cannot be written, retrying in 5 s: %s", err)
                 await self.clock.sleep(_RETRY_S)
                 self._news.set()
+            except KatError as err:  # whatever an agent made of its words, the leader goes on
+                _LOG.warning("events cannot be written, ignoring: %s", err)
+                self._unwritten.clear()
 
     async def flush(self) -> None:
         """Write what is new. Raises StoreError; then nothing is lost."""
@@ -145,6 +153,16 @@ class Chronicle:
         self._dropped -= dropped
 
 
+def _cut(one: Happening) -> Happening:
+    """Return what happened in few enough words: some are an agent's."""
+    return replace(
+        one,
+        reason=one.reason[:NAME_MAX],
+        message=one.message[:MESSAGE_MAX],
+        node=one.node[:NAME_MAX],
+    )
+
+
 def _happening(event: Event) -> Happening:
     return Happening(
         event.namespace, event.kind, event.name, event.reason, event.message, event.node
@@ -153,7 +171,8 @@ def _happening(event: Event) -> Happening:
 
 def generation_write(made: Generation) -> Transaction:
     """Return the writes that remember a committed plan, and forget one long past."""
-    puts = {f"{GENERATIONS}{made.generation:08d}": msgspec.json.encode(made)}
+    kept = msgspec.structs.replace(made, changed=made.changed[:CHANGED_MAX])
+    puts = {f"{GENERATIONS}{made.generation:08d}": msgspec.json.encode(kept)}
     old = made.generation - GENERATIONS_MAX
     return Transaction(puts, (f"{GENERATIONS}{old:08d}",) if old > 0 else ())
 

@@ -16,6 +16,7 @@ import msgspec
 from aiohttp import WSMsgType
 
 from katgen.errors import KatError
+from katgen.leader.received import bounded
 from katgen.leader.services import NotConnectedError
 from katgen.names import NodeName
 from katgen.protocol import (
@@ -300,7 +301,9 @@ class Sessions:
         """Take in a report that came without a session; return what must run, if anything."""
         if self.listener is None:
             return None
-        self.listener.heard(node, report)
+        said = bounded(report)
+        if isinstance(said, Report):
+            self.listener.heard(node, said)
         return self.listener.record()
 
 
@@ -315,7 +318,7 @@ async def _receive(socket: Socket) -> ToLeader | None:
         if frame.type is not WSMsgType.TEXT:
             return None
         try:
-            return _DECODER.decode(frame.data)
+            return bounded(_DECODER.decode(frame.data))
         except msgspec.MsgspecError as err:
             _LOG.warning("a message that this leader does not know, ignoring: %s", err)
 
