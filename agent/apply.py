@@ -2,10 +2,10 @@
 
 A journal is written before the first change and deleted after the last. Every step may be repeated:
 cut at any point, `resume` begins again and ends in the same place. Whatever may fail without a
-change (contents, services) is got ready before the journal.
+change (contents, services, images) is got ready before the journal.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -21,6 +21,7 @@ from agent.actions import (
     phases,
 )
 from agent.drift import written_again
+from agent.images import have_images
 from agent.ports import NewFile, NodePorts, Stat
 from agent.reap import reap
 from agent.reloads import reload
@@ -147,9 +148,18 @@ async def _ready(
     """Get ready whatever can fail while nothing is changed yet."""
     written = [action.path for action in actions if action.verb is Verb.WRITE]
     contents = {p: state.content(node.files, target.entries[p].digest) for p in written}
-    texts = await services(target, new_instances(actions, target.entries), node)
+    new = new_instances(actions, target.entries)
+    texts = await services(target, new, node)
     _rehearse(node, target, actions, contents)
+    await have_images(node, _texts_of(target, new, contents))
     return _Apply(node, base, target, contents, texts)
+
+
+def _texts_of(target: Target, units: Iterable[str], contents: Mapping[str, bytes]) -> Iterator[str]:
+    wanted = frozenset(units)
+    for path, content in contents.items():
+        if path.endswith(INSTANCE) and target.entries[path].unit in wanted:
+            yield content.decode(errors="replace")
 
 
 def _rehearse(

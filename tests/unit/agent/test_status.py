@@ -7,8 +7,8 @@ from tests.unit.agent.cluster import IMAGE, NODE, TARGET, Cluster, instance, tar
 WEB = instance(0, 1)
 
 
-async def in_place(*files: Artifact) -> tuple[FakeNode, Status]:
-    node, cluster = FakeNode(), Cluster()
+async def in_place(*files: Artifact, node: FakeNode | None = None) -> tuple[FakeNode, Status]:
+    node, cluster = node or FakeNode(), Cluster()
     node.podman.local[IMAGE] = "sha256:1"
     await cluster.apply(node.ports, cluster.target(3, *files))
     node.trace.clear()
@@ -71,10 +71,11 @@ async def test_a_run_that_systemd_has_forgotten_is_known_by_its_mark() -> None:
 async def test_the_digest_of_an_image_is_that_of_the_registry() -> None:
     pinned = "registry.example/web@sha256:abc"
     text = WEB.content.replace(IMAGE.encode(), pinned.encode())
-    node, status = await in_place(
-        artifact(WEB.path, text, activation=Activation.START, unit=WEB.unit)
-    )
+    node = FakeNode()
     node.podman.local[pinned] = "sha256:abc"
+    _, status = await in_place(
+        artifact(WEB.path, text, activation=Activation.START, unit=WEB.unit), node=node
+    )
     assert (await status.report(Now())).units[0].image_digest == "sha256:abc"
 
 
