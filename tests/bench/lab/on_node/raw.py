@@ -1,7 +1,7 @@
 """Run on a node by its own Python: Quadlet files by hand. Prints JSON.
 
 raw.py start N         N instances: seconds from the first file until they run
-raw.py hold N          the same, and they stay
+raw.py hold N          N instances, a few at a time, and they stay
 raw.py change STAGE    one more instance, changed: seconds, and those of the reload
 raw.py delete          all of it
 """
@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from subprocess import DEVNULL, run
 
-AT_ONCE = 50
+HOLD = "hold"
+AT_ONCE = 8
 FOLDER = Path("/etc/containers/systemd/raw")
 CONTAINER = """\
 [Container]
@@ -41,13 +42,13 @@ def put(names: list[str], verb: str, stage: str = "one") -> dict[str, float]:
     written = time.monotonic()
     systemctl("daemon-reload")
     reloaded = time.monotonic()
-    for some in batches(names):
-        systemctl(verb, *(f"{name}.service" for name in some))
+    for some in batches(names) if verb == HOLD else [names]:
+        systemctl("start" if verb == HOLD else verb, *(f"{name}.service" for name in some))
     return {"reload": reloaded - written, "running": time.monotonic() - begin}
 
 
 def batches(names: list[str]) -> Iterator[list[str]]:
-    """Yield a few at a time: several hundred Podmans at once take more memory than there is."""
+    """Yield a few at a time: many Podmans at once take much memory, and some of them fail."""
     for start in range(0, len(names), AT_ONCE):
         yield names[start : start + AT_ONCE]
 
@@ -65,7 +66,7 @@ def main() -> None:
     took: dict[str, float] = {}
     if verb in {"start", "hold"}:
         names = [f"raw-{n}" for n in range(int(rest[0]))]
-        took = put(names, "start")
+        took = put(names, verb)
         if verb == "start":
             delete(names)
     elif verb == "change":
