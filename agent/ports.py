@@ -178,7 +178,7 @@ class Podman(Protocol):
         """Return KAT's containers, running or not: those whose name begins with `kat.`."""
 
     async def remove(self, name: str) -> None:
-        """Remove a container, running or not; it may be missing."""
+        """Remove a container by its name or id, running or not; it may be missing."""
 
     async def images(self) -> Mapping[str, Sequence[str]]:
         """Return every image id with the references (names, digests) that it goes by."""

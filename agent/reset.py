@@ -8,7 +8,7 @@ files go, or nothing goes.
 import asyncio
 import os
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Final
 
 import click
@@ -17,11 +17,18 @@ from agent import contexts, state
 from agent.exits import Exit
 from agent.install_units import SYSUSERS, UNITS
 from agent.machine_ports import opened
-from agent.ports import Files, NodePorts, UnfitError
+from agent.ports import Files, NodePorts, UnfitError, UnitError
+from agent.reap import is_own
 from katgen.errors import Problem, RefusedError, Source
 
 VOLUMES: Final = f"{state.ROOT}/volumes"
-KEPT: Final = frozenset({VOLUMES, f"{state.ROOT}/backups"})
+STATE: Final = (
+    state.AGENT,
+    f"{state.ROOT}/leader",
+    *(state.CONTENT, state.GENERATIONS),
+    *(f"{state.ROOT}/{name}" for name in ("config", "dns", "ingress", "runs", "wireguard")),
+)
+"""What KAT keeps. Nothing else goes: volumes and backups may be anywhere, below here too."""
 LINKS: Final = ("kat-dns0", "kat0", "kat-br0")
 TABLES: Final = (("inet", "kat"), ("inet", "kat_state"), ("bridge", "kat"))
 UNIT_FOLDERS: Final = ("/etc/systemd/system", "/run/systemd/system")
@@ -38,8 +45,12 @@ _FILES: Final = (
     SYSUSERS,
 )
 _FOLDERS: Final = ("/etc/containers/systemd/kat", "/etc/kat/services", "/run/kat")
-_UNIT: Final = re.compile(r"kat[.-].+|kat\.(target|slice)")
-_NETWORK: Final = re.compile(r"50-kat.+")
+_SERVICES: Final = "|".join(re.escape(unit) for unit in UNITS)
+_UNIT: Final = re.compile(rf"(kat\..+|kat-.+\.slice|{_SERVICES})(\.d)?")
+_NETWORK: Final = re.compile(
+    r"50-(kat0|kat-br0|kat-port|kat-dns[01]|kat-uplink)\.(netdev|network)(\.d)?"
+)
+_ABSENT: Final = "No such file or directory"
 _MOUNT_POINT: Final = 4
 
 Step = Callable[[NodePorts], Awaitable[None]]
@@ -58,28 +69,33 @@ def reset(*, volumes: bool, yes: bool) -> int:
     if not yes:
         what = "everything of KAT, and all data in volumes" if volumes else "everything of KAT"
         click.confirm(f"Stop and remove {what} on this machine?", abort=True, err=True)
-    problems = asyncio.run(_reset(volumes=volumes))
+    problems, stays = asyncio.run(_reset(volumes=volumes))
     for problem in problems:
         click.echo(f"kat-agent: {problem}", err=True)
     if not problems:
-        stays = [f" {folder} stays." for folder in sorted(KEPT) if os.path.isdir(folder)]  # noqa: PTH112 -- one look
-        click.echo("".join(["KAT is gone from this machine.", *stays]))
+        said = [f" {folder} stays." for folder in stays]
+        click.echo("".join(["KAT is gone from this machine.", *said]))
     return Exit.PROBLEMS if problems else Exit.FINE
 
 
-async def _reset(*, volumes: bool) -> list[str]:
+async def _reset(*, volumes: bool) -> tuple[list[str], Sequence[str]]:
+    """Return what could not be done, and the folders that stay."""
     async with opened() as node:
-        return await remove_all(node, volumes=volumes)
+        problems = await remove_all(node, volumes=volumes)
+        return problems, node.files.folders(state.ROOT)
 
 
 async def remove_all(node: NodePorts, *, volumes: bool) -> list[str]:
-    """Remove KAT; return what could not be done. Raises UnfitError if units do not stop."""
+    """Remove KAT; return what could not be done.
+
+    Raises UnfitError or UnitError if units do not stop; then nothing is removed.
+    """
     await _stop(node)
     problems: list[str] = []
     for step in (_containers, _packet_rules, _files, _links, _forget_units):
         try:
             await step(node)
-        except UnfitError as err:
+        except (UnfitError, UnitError) as err:
             problems.append(str(err))
     try:
         _delete_state(node.files, volumes=volumes, keep_marks=bool(problems))
@@ -109,12 +125,19 @@ def _stop_order(unit: str) -> tuple[int, str]:
 
 async def _containers(node: NodePorts) -> None:
     for container in await node.podman.containers():
-        await node.podman.remove(container.name)
+        if is_own(container):
+            await node.podman.remove(container.id)
 
 
 async def _packet_rules(node: NodePorts) -> None:
+    problems = []
     for family, table in TABLES:
-        await _try(node, "nft", "delete", "table", family, table)
+        argv = ("nft", "delete", "table", family, table)
+        ran = await node.tools.run(argv, timeout_s=_TOOL_S, env={})
+        if ran.code and _ABSENT not in ran.stderr:
+            problems.append(f"{' '.join(argv)}: {ran.stderr.strip() or f'exit {ran.code}'}")
+    if problems:
+        raise UnfitError("; ".join(problems))
 
 
 async def _links(node: NodePorts) -> None:
@@ -166,22 +189,21 @@ async def _forget_units(node: NodePorts) -> None:
     await node.systemd.daemon_reload()
     await node.systemd.stop("kat-nft.service", STOP_S)  # without its file it refuses no more
     for unit in await node.systemd.loaded("kat*"):
-        await node.systemd.reset_failed(unit.unit)
+        if _UNIT.fullmatch(unit.unit):
+            await node.systemd.reset_failed(unit.unit)
 
 
 def _delete_state(files: Files, *, volumes: bool, keep_marks: bool) -> None:
     """Delete what KAT knows; if something of it is left, not what says that this is a node."""
     contexts.drop(files)
     marks = {state.AGENT, f"{state.ROOT}/leader"} if keep_marks else set()
-    kept = marks | (KEPT - {VOLUMES} if volumes else KEPT)
     if volumes:
         _refuse_mounts(files)
-    for folder in files.folders(state.ROOT):
-        if folder not in kept:
+        files.delete_tree(VOLUMES)
+    for folder in STATE:
+        if folder not in marks:
             files.delete_tree(folder)
-    for path in files.list(state.ROOT):
-        files.delete(path)
-    if not files.folders(state.ROOT):
+    if not files.folders(state.ROOT) and not files.list(state.ROOT):
         files.delete_tree(state.ROOT)
 
 
@@ -189,7 +211,7 @@ def _refuse_mounts(files: Files) -> None:
     """Refuse to delete through a mount: what is in there is not only this machine's."""
     table = (files.read("/proc/self/mountinfo") or b"").decode(errors="replace")
     points = [line.split()[_MOUNT_POINT] for line in table.splitlines()]
-    below = [point for point in points if point.startswith(f"{VOLUMES}/")]
+    below = [point for point in points if f"{point}/".startswith(f"{VOLUMES}/")]
     if below:
         raise UnfitError(f"{below[0]} is a mount; unmount it and run reset again")
 

@@ -39,8 +39,10 @@ class FakePodman:
         return tuple(self.running[name] for name in sorted(self.running) if name.startswith("kat."))
 
     async def remove(self, name: str) -> None:
-        self.trace.note("podman.remove", name, changes=True)
-        self.running.pop(name, None)
+        known = next((one for one in self.running.values() if name in (one.id, one.name)), None)
+        self.trace.note("podman.remove", known.name if known else name, changes=True)
+        if known:
+            del self.running[known.name]
 
     async def images(self) -> Mapping[str, Sequence[str]]:
         self.trace.note("podman.images")
@@ -60,10 +62,16 @@ class FakePodman:
         return "5.4.2"
 
     def appear(self, name: str, unit: str, image: str = "") -> None:
-        """Let a container run; FakeSystemd does so when a unit starts."""
-        labels = {"PODMAN_SYSTEMD_UNIT": unit}
+        """Let a container of KAT's run; FakeSystemd does so when a unit starts."""
+        labels = {"PODMAN_SYSTEMD_UNIT": unit, "kat.instance": name}
         self.running[name] = Container(
             name, f"id-of-{name}", running=True, unit=unit, image_id=self._id(image), labels=labels
+        )
+
+    def intrude(self, name: str, unit: str = "", **labels: str) -> None:
+        """Let a container run that is not KAT's, whatever its name."""
+        self.running[name] = Container(
+            name, f"id-of-{name}", running=True, unit=unit, image_id="", labels=labels
         )
 
     def vanish(self, name: str) -> None:

@@ -251,6 +251,25 @@ async def test_resume_removes_a_container_that_no_unit_runs() -> None:
     assert list(node.podman.running) == ["kat.shop.web.0-1"]
 
 
+@pytest.mark.parametrize(
+    ("unit", "labels"),
+    [
+        ("", {}),
+        ("", {"kat.instance": "0-1"}),
+        ("kat.mine.service", {}),
+        ("mine.service", {"kat.instance": "0-1"}),
+    ],
+)
+async def test_a_container_that_is_not_kats_is_left_alone(
+    unit: str, labels: dict[str, str]
+) -> None:
+    node, cluster = await in_place(WEB1)
+    node.podman.intrude("kat.mine", unit, **labels)
+    await resume(node.ports)
+    await cluster.apply(node.ports, cluster.target(2))
+    assert list(node.podman.running) == ["kat.mine"]
+
+
 async def test_paths_of_quadlets_are_where_podman_looks() -> None:
     node, _ = await in_place(WEB1)
     assert list(node.files.below(QUADLETS)) == [WEB1.path]

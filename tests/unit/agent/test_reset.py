@@ -3,7 +3,7 @@
 import pytest
 
 from agent import state
-from agent.ports import Ran, UnfitError
+from agent.ports import Ran, UnfitError, UnitError
 from agent.reset import remove_all
 from tests.fakes import FakeNode
 from tests.unit.agent.cluster import IMAGE, Cluster, instance, rules, target_unit
@@ -18,8 +18,15 @@ OTHERS = {
     "/etc/tmpfiles.d/other.conf": b"",
     "/var/lib/kat/volumes/shop/web/data/0/file": b"data",
     "/var/lib/kat/backups/1": b"backup",
+    "/etc/systemd/system/kat-controller.service": b"[Service]\n",
+    "/etc/systemd/system/kat-controller.service.d/own.conf": b"",
+    "/etc/systemd/network/50-katalog.network": b"",
+    "/var/lib/kat/data/shop/web/data/0/file": b"data in another volumeBasePath",
 }
 OWN = {
+    "/etc/systemd/system/kat-shop.slice": b"[Slice]\n",
+    "/etc/systemd/system/kat-agent.service.d/own.conf": b"",
+    "/var/lib/kat/runs/kat.shop.job.0-1": b"",
     "/etc/systemd/system/kat-agent.service": b"[Service]\n",
     "/etc/systemd/system/kat.target.d/default.conf": b"",
     "/etc/systemd/system/multi-user.target.d/kat.conf": b"",
@@ -67,6 +74,7 @@ async def test_volumes_go_only_if_asked_for() -> None:
     await remove_all(node.ports, volumes=True)
     assert [path for path in left(node) if "volumes" in path] == []
     assert "/var/lib/kat/backups/1" in left(node)
+    assert "/var/lib/kat/data/shop/web/data/0/file" in left(node)
 
 
 async def test_what_runs_is_stopped_before_its_file_goes() -> None:
@@ -109,10 +117,33 @@ async def test_what_could_not_be_removed_is_said_and_the_rest_goes() -> None:
     assert "/etc/systemd/network/50-kat-br0.netdev" not in left(node)
 
 
-async def test_no_volume_is_deleted_through_a_mount() -> None:
+@pytest.mark.parametrize("at", ["/var/lib/kat/volumes", "/var/lib/kat/volumes/shop/web/data"])
+async def test_no_volume_is_deleted_through_a_mount(at: str) -> None:
     node = await node_with_kat()
-    mount = b"36 35 0:30 / /var/lib/kat/volumes/shop/web/data rw - nfs nas:/x rw\n"
+    mount = f"36 35 0:30 / {at} rw - nfs nas:/x rw\n".encode()
     node.files.put("/proc/self/mountinfo", mount)
     [text] = await remove_all(node.ports, volumes=True)
-    assert text.startswith("/var/lib/kat/volumes/shop/web/data is a mount")
+    assert text.startswith(f"{at} is a mount")
     assert "/var/lib/kat/volumes/shop/web/data/0/file" in left(node)
+
+
+async def test_a_container_that_only_has_such_a_name_is_left_alone() -> None:
+    node = await node_with_kat()
+    node.podman.intrude("kat.mine")
+    await remove_all(node.ports, volumes=False)
+    assert list(node.podman.running) == ["kat.mine"]
+
+
+async def test_rules_that_stay_are_said_and_the_rest_goes() -> None:
+    node = await node_with_kat()
+    node.tools.refusals["nft"] = "Error: Operation not permitted"
+    (problem,) = await remove_all(node.ports, volumes=False)
+    assert problem.startswith("nft delete table inet kat: Error: Operation not permitted")
+    assert "/etc/systemd/network/50-kat-br0.netdev" not in left(node)
+
+
+async def test_a_unit_that_fails_at_the_end_is_said_and_the_rest_goes() -> None:
+    node = await node_with_kat()
+    node.trace.fail("systemd.stop kat-nft.service", UnitError("kat-nft.service", "failed"))
+    assert await remove_all(node.ports, volumes=False) == ["kat-nft.service: failed"]
+    assert "/etc/systemd/network/50-kat-br0.netdev" not in left(node)
