@@ -52,7 +52,11 @@ def changes(node: Node, rounds: int) -> Iterator[Row]:
     for count in BESIDE:
         kat, raw = (_changed(node, who, count, rounds) for who in ("kat", "raw"))
         what = f"one unit changed, {count} others run"
-        yield f"{what}: KAT, accepted → running", shown(_median(kat, "running")), "no reload"
+        yield (
+            f"{what}: KAT, accepted → running",
+            shown(_median(kat, "running")),
+            "10 ms at 1,000, no reload",
+        )
         yield f"of it {_split(kat)}", "", ""
         yield f"{what}: file, daemon-reload, restart", shown(_median(raw, "running")), "for scale"
         yield "of it daemon-reload", shown(_median(raw, "reload")), "for scale"
