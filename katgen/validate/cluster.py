@@ -1,5 +1,6 @@
 """The cluster's networks: apart from each other, and large enough."""
 
+import posixpath
 from collections.abc import Iterator
 from ipaddress import IPv4Network
 from typing import Final
@@ -17,8 +18,22 @@ _UNUSABLE: Final = tuple(
 """This host, loopback, link-local, multicast and reserved: RFC 6890, RFC 5771."""
 
 
+_OWN: Final = (
+    "/etc/kat",
+    "/run/kat",
+    *(
+        f"/var/lib/kat/{name}"
+        for name in (
+            *("agent", "config", "content", "dns", "etcd", "generations"),
+            *("ingress", "leader", "runs", "wireguard"),
+        )
+    ),
+)
+"""Where KAT keeps its own, which `kat-agent reset` deletes."""
+
+
 def networks(objects: Objects) -> Iterator[Problem]:
-    """One ClusterConfiguration; networks that are usable, apart, and divide into subnets."""
+    """One ClusterConfiguration; networks that are usable, apart, and divide into subnets; paths."""
     written = sorted(objects.clusters.values(), key=lambda one: one.at())
     for one in written[1:]:
         first = written[0].at("metadata", "name")
@@ -28,6 +43,19 @@ def networks(objects: Objects) -> Iterator[Problem]:
         yield from _usable(one)
         yield from _apart(one)
         yield from _divides(one)
+        yield from _paths(one)
+
+
+def _paths(one: Written[ClusterConfiguration]) -> Iterator[Problem]:
+    """Keep data out of KAT's own folders, and those out of the data's."""
+    spec = one.object.spec
+    for key, path in (("volumeBasePath", spec.volume_base_path), ("backupPath", spec.backup_path)):
+        data = f"{posixpath.normpath(path).rstrip('/')}/"
+        for own in _OWN:
+            if f"{own}/".startswith(data) or data.startswith(f"{own}/"):
+                what = f"{path} and {own}, which is KAT's own, are one in the other"
+                yield Problem(one.at("spec", key), what, "choose a folder apart, as /srv/volumes")
+                break
 
 
 def _usable(one: Written[ClusterConfiguration]) -> Iterator[Problem]:
