@@ -4,6 +4,7 @@ The context's CA is the only one that is trusted. Every way to get no answer is 
 """
 
 import http.client
+import re
 import socket
 import ssl
 import time
@@ -27,6 +28,7 @@ _CONNECT_S: Final = 10.0
 _ANSWER_S: Final = 130.0
 """Somewhat longer than a leader takes at most."""
 _CLIENT_ERROR: Final = 400
+_TOKEN: Final = re.compile(r"(kat_[0-9a-f]{12}_[A-Za-z0-9_-]{43})?")
 _LINE_MAX: Final = 64 << 20
 _HINT: Final = "is kat-leader running? systemctl status kat-leader"
 
@@ -59,6 +61,9 @@ class Leader:
         if self.url.scheme != "https" or not self.url.hostname:
             what = f"{self.context.server!r} is no address of a leader"
             raise failure(what, "it has the form https://ADDRESS:9115")
+        if _TOKEN.fullmatch(self.context.token) is None:  # never shown, nor sent: it may be another
+            hint = "it is one line: kat_, 12 digits, _, 43 letters; katcall login --token-file FILE"
+            raise failure(f"what is given as the token for {self.context.server} is none", hint)
 
     def ask(self, request: Request, as_type: type[T]) -> T:
         """Return the answer. Raises LeaderError."""

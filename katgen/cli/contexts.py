@@ -73,11 +73,22 @@ def save(contexts: Contexts) -> None:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         number, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # 0600
-        with os.fdopen(number, "wb") as file:
-            file.write(content)
-        Path(draft).replace(path)
+        try:
+            _write_through(number, content)
+            Path(draft).replace(path)
+        except BaseException:
+            Path(draft).unlink(missing_ok=True)  # it holds the token
+            raise
     except OSError as err:
         raise SpecError([inputs.unwritable(str(path), err)]) from err
+
+
+def _write_through(number: int, content: bytes) -> None:
+    """Write an open file to the disk itself: a rename may get there before what was written."""
+    with os.fdopen(number, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def choose(named: str = "") -> Chosen:
@@ -104,13 +115,18 @@ def _changed(context: Context | None, environment: Mapping[str, str]) -> Context
     if ca := environment.get("KATCALL_CA"):
         found = replace_ca(found, inputs.read_one(ca))
     if token := environment.get("KATCALL_TOKEN"):
-        found = msgspec.structs.replace(found, token=token)
+        found = replace_token(found, token)
     return found
 
 
 def replace_ca(context: Context, pem: bytes) -> Context:
     """Return the context with another certificate to trust."""
     return msgspec.structs.replace(context, ca=pem.decode(errors="replace"))
+
+
+def replace_token(context: Context, text: str) -> Context:
+    """Return the context with the token that is a text's first line."""
+    return msgspec.structs.replace(context, token=text.strip().partition("\n")[0].strip())
 
 
 def _missing(name: str, known: Contexts) -> Exception:

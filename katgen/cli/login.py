@@ -12,6 +12,7 @@ from katgen.cli.contexts import (
     load,
     location,
     replace_ca,
+    replace_token,
     save,
     with_context,
 )
@@ -56,8 +57,7 @@ def command(name: str, server: str, ca: str, token_file: str, form: Form) -> Non
     if ca:
         found = replace_ca(found, inputs.read_one(ca))
     if token_file:
-        token = inputs.read_one(token_file).decode(errors="replace").strip()
-        found = msgspec.structs.replace(found, token=token)
+        found = replace_token(found, inputs.read_one(token_file).decode(errors="replace"))
     if not found.server:
         raise failure(f"there is no context {name!r}", "--server says where its leader is")
     cluster = Leader(Chosen(name, found)).ask(Request(path("version")), _Version).cluster

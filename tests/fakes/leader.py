@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.fakes.shop import LOGS, shop
 
-TOKEN = "kat_0001_c2VjcmV0"  # noqa: S105 -- of nothing real
+TOKEN = f"kat_000000000001_{'c2VjcmV0' * 5}abc"
 API = "/v1alpha1"
 
 

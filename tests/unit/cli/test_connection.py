@@ -1,5 +1,6 @@
 """Every way in which a leader gives no answer, or a bad one."""
 
+import errno
 import json
 import os
 import stat
@@ -16,6 +17,7 @@ from tests.fakes.leader import TOKEN, FakeLeader, Reply, fake_leader, write_cont
 
 Captured = pytest.CaptureFixture[str]
 Patch = pytest.MonkeyPatch
+OTHER = f"kat_ffffffffffff_{'x' * 43}"
 
 
 def told(capsys: Captured) -> str:
@@ -58,7 +60,7 @@ def test_a_leader_of_another_ca_is_not_shown_the_token(
 
 
 def test_an_unknown_token(leader: FakeLeader, capsys: Captured, monkeypatch: Patch) -> None:
-    monkeypatch.setenv("KATCALL_TOKEN", "kat_other")
+    monkeypatch.setenv("KATCALL_TOKEN", OTHER)
     assert run(["get", "nodes"]) == 3
     assert told(capsys) == (
         "this token is not known; katcall login --token-file FILE gives another token\n"
@@ -167,10 +169,44 @@ class TestLogin:
 
     def test_a_token_that_is_refused_is_not_kept(self, leader: FakeLeader, tmp_path: Path) -> None:
         before = (tmp_path / "config.json").read_text()
-        (tmp_path / "token").write_text("kat_other")
+        (tmp_path / "token").write_text(OTHER)
         assert leader.url
         assert run(["login", "--token-file", str(tmp_path / "token")]) == 3
         assert (tmp_path / "config.json").read_text() == before
+
+    @pytest.mark.parametrize("text", ["kat_secret", f"{TOKEN} x", "-----BEGIN", "kat_\x00\xff"])
+    def test_what_is_no_token_is_neither_sent_nor_shown(
+        self, leader: FakeLeader, capsys: Captured, tmp_path: Path, text: str
+    ) -> None:
+        (tmp_path / "token").write_text(text)
+        assert run(["login", "--token-file", str(tmp_path / "token")]) == 1
+        assert told(capsys) == (
+            f"what is given as the token for {leader.url} is none; "
+            "it is one line: kat_, 12 digits, _, 43 letters; katcall login --token-file FILE\n"
+        )
+        assert leader.asked == []
+
+    def test_further_lines_of_the_file_are_not_the_token(
+        self, leader: FakeLeader, tmp_path: Path
+    ) -> None:
+        (tmp_path / "token").write_text(f"{TOKEN}\nuser: me\n")
+        assert leader.url
+        assert run(["login", "--token-file", str(tmp_path / "token")]) == 0
+        assert json.loads((tmp_path / "config.json").read_text())["contexts"]["fake"]["token"] == (
+            TOKEN
+        )
+
+    def test_a_file_that_cannot_be_written_leaves_no_draft(
+        self, leader: FakeLeader, monkeypatch: Patch, tmp_path: Path
+    ) -> None:
+        def full(_: int) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(os, "fsync", full)
+        before = sorted(tmp_path.iterdir())
+        assert leader.url
+        assert run(["login", "fake"]) == 1
+        assert sorted(tmp_path.iterdir()) == before
 
     def test_the_list_shows_no_token(self, leader: FakeLeader, capsys: Captured) -> None:
         assert run(["login"]) == 0
