@@ -108,6 +108,8 @@ def _print(loads: Sequence[Load], *, is_of_nodes: bool, has_namespace: bool) -> 
 
 
 def _numbers(load: Load) -> tuple[str, str]:
+    if not load.memory_bytes:  # no process runs in so little: it is not accounted
+        return f"{load.cpu_millis}m", "-"
     kib = load.memory_bytes / 1024
     memory = f"{kib:.0f}Ki" if kib < _LITTLE_KIB else f"{kib / 1024:.0f}Mi"
     return f"{load.cpu_millis}m", memory

@@ -18,7 +18,7 @@ from katgen.leader.errors import RequestError
 from katgen.leader.routes import ROUTES
 from katgen.leader.routes.wire import UNPACKING
 from katgen.leader.services import SERVICES, NotConnectedError, Services
-from katgen.leader.store import StoreError
+from katgen.leader.store import StoreError, TooLargeError
 
 ANSWER_S: Final = 120.0
 """For an answer that is no stream."""
@@ -91,17 +91,26 @@ def _refusal(request: web.Request, err: Exception) -> web.Response:
             return _problem(request, HTTPStatus(err.status), err.reason, headers=_allow(err))
         case RequestError():
             return _problem(request, err.status, err.detail, err.problems)
-        case NotConnectedError():
-            return _problem(request, HTTPStatus.SERVICE_UNAVAILABLE, str(err))
+        case NotConnectedError() | TooLargeError() | TimeoutError():
+            status, detail = _known(err)
+            return _problem(request, status, detail)
         case StoreError():
             _LOG.error("the store: %s", err, extra={"fields": _about(request)})
             return _problem(request, HTTPStatus.SERVICE_UNAVAILABLE, f"the store: {err}")
-        case TimeoutError():
-            return _problem(request, HTTPStatus.GATEWAY_TIMEOUT, "this took too long")
         case _:
             _LOG.error("a fault in KAT", exc_info=err, extra={"fields": _about(request)})
             detail = "a fault in KAT; the leader's journal says more"
             return _problem(request, HTTPStatus.INTERNAL_SERVER_ERROR, detail)
+
+
+def _known(err: NotConnectedError | TooLargeError | TimeoutError) -> tuple[HTTPStatus, str]:
+    match err:
+        case NotConnectedError():
+            return HTTPStatus.SERVICE_UNAVAILABLE, str(err)
+        case TooLargeError():
+            return HTTPStatus.REQUEST_ENTITY_TOO_LARGE, str(err)
+        case TimeoutError():
+            return HTTPStatus.GATEWAY_TIMEOUT, "this took too long"
 
 
 async def _begun(request: web.BaseRequest, _: web.StreamResponse) -> None:

@@ -29,8 +29,9 @@ REMEMBERED: Final = 1000
 class Cluster:
     """See the module. Whoever changes something calls `notify`.
 
-    `heard` is when a node was last heard of, Unix seconds. `pending` says what workloads wait for
-    that are in no proposal yet, `unfit` what nodes said that could not take the last one.
+    `heard` is when a node was last heard of, Unix seconds; `applied` is the (epoch, generation)
+    that it said it has. `pending` says what workloads wait for that are in no proposal yet, `unfit`
+    what nodes said that could not take the last one.
     `activity` is what the loop does now (resolving, proposing or nothing), `proposed` the number of
     the plan that it proposes, `trouble` why it does not get on. All changes of objects up to the
     store's revision `seen` are known, with `wanted` as the workloads that are stored; those up to
@@ -43,6 +44,7 @@ class Cluster:
     reports: dict[NodeName, Report] = field(default_factory=dict)
     facts: dict[NodeName, Facts] = field(default_factory=dict)
     heard: dict[NodeName, float] = field(default_factory=dict)
+    applied: dict[NodeName, tuple[int, int]] = field(default_factory=dict)
     connected: frozenset[NodeName] = frozenset()
     not_ready: set[NodeName] = field(default_factory=set)
     holds: Mapping[WorkloadKey, Hold] = field(default_factory=dict)
@@ -57,6 +59,7 @@ class Cluster:
     left: frozenset[WorkloadKey] = frozenset()
     runs: dict[NodeName, Mapping[InstanceKey, Run]] = field(default_factory=dict)
     _pending_since: Mapping[WorkloadKey, float] = field(default_factory=dict)
+    _requests: dict[int, str] = field(default_factory=dict)
     _touched: dict[int, frozenset[WorkloadKey]] = field(default_factory=dict)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -76,6 +79,16 @@ class Cluster:
         self._touched[revision] = self._touched.get(revision, frozenset()) | frozenset(workloads)
         while len(self._touched) > REMEMBERED:
             del self._touched[next(iter(self._touched))]
+
+    def wrote(self, revision: int, request: str) -> None:
+        """Remember which request wrote a revision."""
+        self._requests[revision] = request
+        while len(self._requests) > REMEMBERED:
+            del self._requests[next(iter(self._requests))]
+
+    def requests_after(self, revision: int) -> list[str]:
+        """Return the requests that wrote what came after a revision and is known."""
+        return [one for at, one in self._requests.items() if revision < at <= self.seen]
 
     def touched(self, revision: int) -> frozenset[WorkloadKey] | None:
         """Return the workloads that a change was about; None if it is not known (any more)."""
@@ -99,6 +112,20 @@ class Cluster:
         if self.committed is None:
             return 0, 0
         return self.committed.epoch, self.committed.plan.generation
+
+    def ahead(self) -> str:
+        """Return why nothing may be committed; '' if it may: no node has more than is stored here.
+
+        A store that lost its plans would take from the nodes what they run.
+        """
+        for node, mark in sorted(self.applied.items()):
+            if mark[1] and mark > self.mark:
+                stored = f"generation {self.mark[1]}" if self.committed else "no plan"
+                return (
+                    f"node {node} runs generation {mark[1]} and the store has {stored}: nothing is "
+                    "committed; restore a newer backup of the store, or `kat-agent reset` the node"
+                )
+        return ""
 
     def sight(self) -> Sight:
         """Return what instances and workloads are judged by."""

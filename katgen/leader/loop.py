@@ -59,9 +59,20 @@ from katgen.leader.stock import Stock
 from katgen.leader.store import ConflictError, Store, StoreError
 from katgen.names import NodeName, WorkloadKey
 from katgen.planned import Inventory
-from katgen.protocol import Abort, Commit, Facts, Heartbeat, Hello, Propose, Report, SignedRecord
+from katgen.protocol import (
+    Abort,
+    Commit,
+    Facts,
+    Heartbeat,
+    Hello,
+    Propose,
+    Report,
+    Settings,
+    SignedRecord,
+)
 from katgen.render.cluster import render
 from katgen.schedule.explain import Explanation
+from katgen.validate.objects import DEFAULT_CLUSTER
 
 _LOG: Final = logging.getLogger(__name__)
 BATCH_S: Final = 1.0
@@ -101,6 +112,8 @@ class Loop:
         self._standing: Standing | None = None
         self._finished: machines.Finished = {}
         self._pinner = Pinner()
+        spec = DEFAULT_CLUSTER.spec
+        self._settings = Settings(spec.agent_tick_seconds, spec.drift_policy)
         ports.sessions.listener = self
 
     # -- life
@@ -220,6 +233,8 @@ class Loop:
         if not found.candidate.plan.inventory.nodes:
             self._over(seen, found.target.changed)
             return True
+        if ahead := self._cluster.ahead():
+            raise BlockedError(ahead)
         if not await self._prefetch(found.candidate):
             await self._publish(found.candidate)
         return False
@@ -333,6 +348,7 @@ class Loop:
 
     async def _publish(self, candidate: Candidate) -> None:
         """Propose a plan, and commit it unless a node's tool refuses it."""
+        begun = self._clock.monotonic()
         made = numbered(candidate, await self._publisher.number())
         bundles, number = self._cluster.bundles, made.plan.generation
         bundles.put(number, made.rendered)
@@ -341,7 +357,7 @@ class Loop:
         is_committed = False
         try:
             if await self._is_accepted(made):
-                is_committed = await self._commit(made)
+                is_committed = await self._commit(made, begun)
         finally:
             bundles.keep_only(number if is_committed else self._cluster.mark[1])
 
@@ -378,7 +394,7 @@ class Loop:
             for node, text in nodes.items():
                 self._ports.chronicle.record(Happening("", "Node", node, reason, text, node))
 
-    async def _commit(self, made: Candidate) -> bool:
+    async def _commit(self, made: Candidate, begun: float) -> bool:
         """Write the record, then let every agent hear of it; False if it was not written."""
         want, changed = self._stock.want, made.target.changed
         uids = {key: want.uid(key) for key in changed if key in made.plan.workloads}
@@ -396,9 +412,22 @@ class Loop:
         cluster.committed, cluster.rendered = done, made.rendered
         for node in sorted(cluster.connected):
             self._ports.sessions.tell(node, Commit(done.signed))
-        _LOG.info("committed", extra={"fields": {"generation": made.plan.generation}})
+        self._log_commit(made, begun)
         self._tell()
         return True
+
+    def _log_commit(self, made: Candidate, begun: float) -> None:
+        """Log one line; `requests` are the API's that this plan answers."""
+        cluster, before = self._cluster, self._cluster.considered
+        fields = {
+            "generation": made.plan.generation,
+            "epoch": cluster.mark[0],
+            "nodes": len(made.plan.inventory.nodes),
+            "changed": ",".join(sorted(made.target.changed)) or "-",
+            "ms": round((self._clock.monotonic() - begun) * 1000),
+            "requests": ",".join(cluster.requests_after(before)) or "-",
+        }
+        _LOG.info("committed", extra={"fields": fields})
 
     def _settled(self, made: Candidate, dropped: Iterable[WorkloadKey]) -> None:
         """Forget what a commit has answered."""
@@ -424,6 +453,8 @@ class Loop:
         node = hello.node
         self._cluster.connected = self._ports.sessions.connected()
         self._cluster.heard[node] = self._clock.now()
+        self._cluster.applied[node] = (hello.epoch, hello.generation)
+        self._ports.sessions.tell(node, self._settings)
         self._roll.arrived(node)
         self._learn(node, hello.facts)
         self._nodes_changed()
@@ -443,6 +474,7 @@ class Loop:
             return
         before = cluster.reports.get(node)
         cluster.reports[node] = message
+        cluster.applied[node] = (message.epoch, message.generation)
         cluster.runs[node] = runs(cluster.runs.get(node, {}), message, self._clock.monotonic())
         if message.facts is not None and self._learn(node, message.facts):
             self._nodes_changed()
@@ -472,8 +504,19 @@ class Loop:
         self._cluster.holds = {k: h for k, h in holds.items() if h.version == want.version(k)}
         if "Node" in kinds:
             self._nodes_changed()
+        if "ClusterConfiguration" in kinds:
+            self._tell_settings()
         self._wake.set()
         self._tell()
+
+    def _tell_settings(self) -> None:
+        """Tell agents what they have to know of the configuration, if it is news."""
+        spec = self._stock.want.specs.cluster.spec
+        settings = Settings(spec.agent_tick_seconds, spec.drift_policy)
+        if settings != self._settings:
+            self._settings = settings
+            for node in sorted(self._cluster.connected):
+                self._ports.sessions.tell(node, settings)
 
     def _tell(self) -> None:
         """Show what is going on to whoever waits for it."""

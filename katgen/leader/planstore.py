@@ -95,6 +95,9 @@ async def load(store: Store) -> Committed | None:
     """Return the last committed plan. Raises SpecError if its records do not make one."""
     items = {item.key: item for item in (await store.list(PREFIX)).items}
     if META not in items:
+        left = sorted(items.keys() - {NUMBER})
+        if left:  # to plan as if nothing ran would take from the nodes what they run
+            raise _damage(META, f"the record is missing, and {left[0]} is there")
         return None
     meta = _meta(items[META].value)
     plan = _plan(meta, {key: item.value for key, item in items.items()})

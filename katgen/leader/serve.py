@@ -122,16 +122,31 @@ async def _listening(leader: Leader, state_dir: Path, listen: str) -> AsyncItera
 
 
 async def _run(leader: Leader, end: asyncio.Event) -> None:
-    async with asyncio.TaskGroup() as group:
-        tasks = [
-            group.create_task(leader.loop.run(), name="loop"),
-            group.create_task(_watchdog(), name="watchdog"),
-        ]
-        notify(READY)
-        await end.wait()
-        notify(STOPPING)
-        for task in tasks:
-            task.cancel()
+    """Run until the end. Raises what ended it before, if that is KAT's own: it says what to do."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(leader.loop.run(), name="loop"),
+                group.create_task(_watchdog(), name="watchdog"),
+                group.create_task(_ready(leader.loop), name="ready"),
+            ]
+            await end.wait()
+            notify(STOPPING)
+            for task in tasks:
+                task.cancel()
+    except BaseExceptionGroup as group_of:
+        cause: BaseException = group_of
+        while isinstance(cause, BaseExceptionGroup):
+            cause = cause.exceptions[0]
+        if isinstance(cause, KatError):
+            raise cause from group_of
+        raise
+
+
+async def _ready(loop: Loop) -> None:
+    """Say so once it is known what was committed."""
+    await loop.loaded.wait()
+    notify(READY)
 
 
 async def _watchdog() -> None:

@@ -54,6 +54,9 @@ class View(Protocol):
     def instances(self) -> Sequence[Instance]:
         """Return every placed instance with what its node reported of it."""
 
+    def wrote(self, revision: int, request: str) -> None:
+        """Remember which request wrote a revision."""
+
     def workload_status(self, key: WorkloadKey) -> WorkloadStatus:
         """Return how a stored workload is."""
 

@@ -125,9 +125,7 @@ class ClusterSpec(Spec):
     backup_interval_minutes: Count = Field(
         default=30, description="Between two backups; 0 turns them off.", **later("backups")
     )
-    agent_tick_seconds: Tick = Field(
-        default=15, description="Between two heartbeats of an agent.", **later("heartbeats")
-    )
+    agent_tick_seconds: Tick = Field(default=15, description="Between two heartbeats of an agent.")
     node_loss_timeout_seconds: Annotated[int, Field(strict=True, ge=2, le=86400)] = Field(
         default=60,
         description="Without a heartbeat until a node's instances move; two ticks or more.",
@@ -167,7 +165,6 @@ class ClusterSpec(Spec):
     drift_policy: Annotated[Literal["Report", "Revert"], BOTH] = Field(
         default="Report",
         description="What becomes of managed files that somebody else changed.",
-        **later("drift"),
     )
     upstream_dns: tuple[Address, ...] = Field(
         default=(),

@@ -65,6 +65,8 @@ def written(request: web.Request, applied: Applied) -> web.Response:
         f"{one.kind} {'/'.join(filter(None, (one.namespace, one.name)))} {one.result}"
         for one in changed
     )
+    if changed:
+        request.app[SERVICES].view.wrote(applied.revision, request[REQUEST_ID])
     return answered(
         Written(str(applied.revision), applied.changed, tuple(map(trouble, applied.notes)))
     )

@@ -279,6 +279,17 @@ def test_top_takes_cpu_over_the_nodes_own_clock(
     )
 
 
+def test_top_shows_no_memory_where_none_is_accounted(
+    leader: FakeLeader, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("katgen.cli.top.INTERVAL_S", 0)
+    usage = {"namespace": "shop", "name": "web/0-3", "node": "a", "memoryBytes": 0}
+    leader.answer("GET /usage", {"items": [{**usage, "time": 102.0, "cpuNs": 0}]})
+    assert printed(capsys, "top", "-n", "shop") == (
+        "NAME     CPU  MEMORY  NODE\nweb/0-3  0m   -       a\n"
+    )
+
+
 @pytest.mark.usefixtures("leader")
 def test_version_tells_of_both(capsys: Captured) -> None:
     shown = printed(capsys, "version").splitlines()

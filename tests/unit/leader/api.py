@@ -73,6 +73,9 @@ class Told:
     def instances(self) -> Sequence[Instance]:
         return self.instances_
 
+    def wrote(self, revision: int, request: str) -> None:
+        pass
+
     def workload_status(self, key: WorkloadKey) -> WorkloadStatus:
         return WorkloadStatus(1, 1, "running", revision="r1", image=f"{key}@sha256:d")
 

@@ -1,6 +1,7 @@
 """What goes wrong between a written object and a running unit, and what goes on all the same."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 
 import msgspec
@@ -11,7 +12,7 @@ from katgen.leader.loop import BATCH_S
 from katgen.leader.store import StoreError, Transaction
 from katgen.leader.store.memory import MemoryStore
 from katgen.names import WorkloadKey
-from katgen.protocol import Abort, Cancel, Complaint, Propose, Pull, Pulled, Verdict
+from katgen.protocol import Abort, Cancel, Complaint, Propose, Pull, Pulled, Settings, Verdict
 from tests.fakes.agents import DIGEST, Box, FakeAgent, leader
 from tests.unit.leader.given import read, workload
 from tests.unit.leader.test_loop import NGINX, PINNED, images, states
@@ -266,3 +267,50 @@ async def test_a_workload_whose_image_is_on_its_way_is_held_back_as_pulling() ->
         shown = box.cluster.workload_status(WEB)
         assert shown.held_back == HeldBack("Pulling", f"pulling {NGINX}", "2027-01-15T08:00:00Z")
         assert (shown.state, shown.wanted) == ("waiting", 0)
+
+
+async def test_a_store_without_a_plan_takes_nothing_from_a_node_that_runs_one() -> None:
+    async with leader() as box, box.agent(generation=7) as agent:
+        await box.apply(workload("web"))
+        await box.until(lambda: box.cluster.trouble)
+        assert box.cluster.trouble.startswith(
+            "node a runs generation 7 and the store has no plan: nothing is committed; restore"
+        )
+        assert (box.cluster.mark, agent.generations(), agent.asked(Propose)) == ((0, 0), [], [])
+
+
+async def test_a_commit_is_logged_with_its_request(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    async with leader() as box, box.agent():
+        await box.until(lambda: box.cluster.mark[1] == 1)
+        revision = await box.apply(workload("web"))
+        box.cluster.wrote(revision, "r-17")
+        await box.settled(revision)
+        fields = [one.__dict__["fields"] for one in caplog.records if one.message == "committed"]
+        assert fields[-1] == {
+            "generation": 2,
+            "epoch": 1,
+            "nodes": 1,
+            "changed": "default/web",
+            "ms": 0,
+            "requests": "r-17",
+        }
+
+
+async def test_agents_hear_of_a_configuration_at_once() -> None:
+    async with leader() as box, box.agent() as agent:
+        await turned(box, lambda: Settings(15, "Report") in agent.heard)
+        await box.settled(await box.apply(CLUSTER))
+        await turned(box, lambda: Settings(3, "Revert") in agent.heard)
+
+
+CLUSTER = """
+apiVersion: kat/v1alpha1
+kind: ClusterConfiguration
+metadata: {name: kat}
+spec:
+  clusterCIDR: 10.100.0.0/16
+  serviceCIDR: 10.101.0.0/16
+  agentTickSeconds: 3
+  driftPolicy: Revert
+"""

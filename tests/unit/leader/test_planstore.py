@@ -270,3 +270,11 @@ async def test_a_newer_format_is_refused() -> None:
         "the stored plan plan/meta: format 2 is not known here, which reads format 1; "
         "start the version of KAT that wrote it"
     )
+
+
+async def test_records_without_their_meta_are_damage_and_not_an_empty_plan() -> None:
+    store = MemoryStore()
+    await store.commit(Transaction(puts={"plan/number": b"7", "plan/parts/subnets": b"{}"}))
+    with pytest.raises(SpecError, match=r"plan/meta: the record is missing"):
+        await load(store)
+    await store.close()

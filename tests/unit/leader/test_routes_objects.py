@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from katgen.leader.store import TooLargeError
 from tests.unit.leader.api import Api, api
 from tests.unit.leader.given import WITH_CONFIG, balancer, config, secret, workload
 
@@ -260,3 +261,14 @@ async def test_a_workload_is_shown_with_how_it_is(kat: Api) -> None:
     assert listed["status"] == shown["status"]
     answer = await kat.write("PUT", WORKLOADS, json.dumps(shown))
     assert answer.status == 200
+
+
+async def test_what_the_store_cannot_take_is_too_large(
+    kat: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(_: object) -> int:
+        raise TooLargeError("the value has 9 bytes; the store takes 8")
+
+    monkeypatch.setattr(kat.store, "commit", full)
+    status, detail, _ = await kat.refused("POST", WORKLOADS, workload())
+    assert (status, detail) == (413, "the value has 9 bytes; the store takes 8")

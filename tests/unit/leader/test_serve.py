@@ -18,6 +18,8 @@ import aiohttp
 import pytest
 
 from katgen.leader.init import Made, Options, init
+from katgen.leader.store import Transaction
+from katgen.leader.store.sqlite import SqliteStore
 from tests.environment import REPOSITORY
 from tests.unit.leader.given import workload
 
@@ -145,3 +147,23 @@ def test_without_a_cluster_it_says_what_to_do(folder: Path) -> None:
     output, _ = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 1
     assert "leader/cluster.json is missing: `kat-agent init` makes a cluster" in output
+
+
+def test_with_a_damaged_plan_it_does_not_start_and_says_what_to_do(folder: Path) -> None:
+    made_in(folder)
+    asyncio.run(put(folder / "leader/store.db", "plan/meta", b'{"format": 1, "generation": 3}'))
+    process = started(folder, {"PATH": os.environ["PATH"]})
+    output, _ = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 1
+    assert "plan/meta: Object missing required field" in output
+    assert "restore a backup of the store" in output
+    assert "Traceback" not in output
+
+
+async def put(path: Path, key: str, value: bytes) -> None:
+    """Write a record into a store of the leader's."""
+    store = await SqliteStore.open(path)
+    await store.commit(Transaction(puts={key: value}))
+    await store.close()
+    for file in path.parent.iterdir():
+        os.chown(file, NOBODY, NOBODY)
