@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-from aiohttp import web
 
 from katgen.errors import KatError
-from katgen.leader import logs
+from katgen.leader import door, logs
 from katgen.leader.app import make_app
 from katgen.leader.clock import SystemClock
 from katgen.leader.cluster import Cluster
@@ -30,8 +29,7 @@ from katgen.leader.store.sqlite import SqliteStore
 from katgen.leader.tokens import Tokens
 
 _LOG: Final = logging.getLogger(__name__)
-_SHUTDOWN_S: Final = 2.0
-"""For answers under way; agents and readers of logs connect again."""
+_CLUSTER: Final = "objects/ClusterConfiguration/"
 
 
 class StateError(KatError):
@@ -63,7 +61,7 @@ async def built(state_dir: Path) -> AsyncIterator[Leader]:
     """Wire a leader; its store is closed at the end. Raises StateError, StoreError, OSError."""
     identity = _identity(state_dir / "cluster.json")
     box, signer = load_box(state_dir / "secrets.key"), load_signer(state_dir / "signing.key")
-    store = await SqliteStore.open(state_dir / "store.db")
+    store = await _opened(state_dir / "store.db")
     clock = SystemClock()
     try:
         view, sessions, chronicle = Cluster(), Sessions(), Chronicle(store, clock)
@@ -94,6 +92,24 @@ async def built(state_dir: Path) -> AsyncIterator[Leader]:
         await store.close()
 
 
+async def _opened(path: Path) -> SqliteStore:
+    """Open the store that `init` has made. Raises StateError, StoreError.
+
+    An empty one in its place would take from the nodes what they run.
+    """
+    lost = StateError(
+        f"{path} is lost: restore its backup, or remove {path.parent} and begin anew with "
+        "`kat-agent reset` and `kat-agent init`"
+    )
+    if not await asyncio.to_thread(path.exists):
+        raise lost
+    store = await SqliteStore.open(path)
+    if not (await store.list(_CLUSTER, limit=1)).items:
+        await store.close()
+        raise lost
+    return store
+
+
 def tls(state_dir: Path) -> ssl.SSLContext:
     """Return the leader's side of TLS: clients may have a certificate, of this cluster's CA only.
 
@@ -109,16 +125,10 @@ def tls(state_dir: Path) -> ssl.SSLContext:
 
 @contextlib.asynccontextmanager
 async def _listening(leader: Leader, state_dir: Path, listen: str) -> AsyncIterator[None]:
-    port = leader.services.identity.api_port
-    runner = web.AppRunner(make_app(leader.services), access_log=None, shutdown_timeout=_SHUTDOWN_S)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, listen or None, port, ssl_context=tls(state_dir))
-        await site.start()
+    app, port = make_app(leader.services), leader.services.identity.api_port
+    async with door.listening(app, listen, port, tls(state_dir)):
         _LOG.info("listening", extra={"fields": {"address": listen or "*", "port": port}})
         yield
-    finally:
-        await runner.cleanup()
 
 
 async def _run(leader: Leader, end: asyncio.Event) -> None:

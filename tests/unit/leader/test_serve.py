@@ -167,3 +167,18 @@ async def put(path: Path, key: str, value: bytes) -> None:
     await store.close()
     for file in path.parent.iterdir():
         os.chown(file, NOBODY, NOBODY)
+
+
+@pytest.mark.parametrize("is_empty", [False, True])
+def test_a_lost_store_is_not_replaced_by_an_empty_one(folder: Path, *, is_empty: bool) -> None:
+    made_in(folder)
+    store = folder / "leader/store.db"
+    store.unlink()
+    if is_empty:
+        store.touch()
+        os.chown(store, NOBODY, NOBODY)
+    process = started(folder, {"PATH": os.environ["PATH"]})
+    output, _ = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 1
+    assert "leader/store.db is lost: restore its backup, or remove" in output
+    assert "listening" not in output
