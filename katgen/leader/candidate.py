@@ -4,7 +4,7 @@ The loop and `plan` (dry run) call the same function, so that what is shown is w
 """
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import msgspec
@@ -62,11 +62,12 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A plan that the checker has nothing against, with its files."""
+    """A plan that the checker has nothing against, with its files. It was made for `want`."""
 
     state: PlanState
     rendered: Rendered
     target: Target
+    want: Wanted
 
     @property
     def plan(self) -> Plan:
@@ -86,9 +87,9 @@ class Drafted:
 class _FaultyError(KatError):
     """Some workloads stand in the way of a plan."""
 
-    def __init__(self, faults: Mapping[WorkloadKey, Fault]) -> None:
+    def __init__(self, faults: Mapping[WorkloadKey, Fault], text: str = "") -> None:
         self.faults = faults
-        super().__init__(", ".join(faults))
+        super().__init__(text or "; ".join(sorted({one.message for one in faults.values()})))
 
 
 def drafted(given: Input) -> Drafted:
@@ -109,12 +110,8 @@ def drafted(given: Input) -> Drafted:
         except _FaultyError as err:
             new = {key: fault for key, fault in err.faults.items() if key not in left_out}
             if not new:
-                raise BlockedError(_told(err.faults.values())) from err
+                raise BlockedError(str(err)) from err
             faults |= new
-
-
-def _told(faults: Iterable[Fault]) -> str:
-    return "; ".join(sorted({fault.message for fault in faults}))
 
 
 def _candidate(given: Input, aim: Target) -> Candidate | None:
@@ -130,13 +127,13 @@ def _candidate(given: Input, aim: Target) -> Candidate | None:
     _demand_placed(state.plan, aim)
     problems = check(state.plan, base.plan if base else None)
     if problems:
-        raise _FaultyError(_blamed(problems, aim, Reason.UNSUPPORTED))
+        raise _FaultyError(_blamed(problems, aim, Reason.UNSUPPORTED), _told(problems))
     try:
         rendered = rerender(base.rendered, state.plan) if base else render(state.plan)
     except EncodeError as err:
         fault = Fault(Reason.UNSUPPORTED, str(err))
-        raise _FaultyError(dict.fromkeys(aim.changed, fault)) from err
-    return Candidate(state, rendered, aim)
+        raise _FaultyError(dict.fromkeys(aim.changed, fault), str(err)) from err
+    return Candidate(state, rendered, aim, given.want)
 
 
 def _is_alike(plan: Plan, inventory: Inventory) -> bool:
@@ -161,7 +158,8 @@ def _planned(given: Input, aim: Target, inventory: Inventory) -> PlanState:
             return _repeated(base.plan)
         return planning.advance(base.state, aim.specs, aim.changed).state
     except RefusedError as err:
-        raise _FaultyError(_blamed(err.problems, aim, Reason.UNSUPPORTED)) from err
+        faults = _blamed(err.problems, aim, Reason.UNSUPPORTED)
+        raise _FaultyError(faults, _told(err.problems)) from err
 
 
 def _repeated(parent: Plan) -> PlanState:
@@ -208,8 +206,11 @@ def _blamed(problems: Sequence[Problem], aim: Target, reason: Reason) -> dict[Wo
         key = next((k for k in aim.changed if path == k or path.startswith(f"{k}.")), None)
         if key is not None:
             found[key] = Fault(reason, problem.what)
-    message = "; ".join(map(str, problems))
-    return found or dict.fromkeys(aim.changed, Fault(reason, message))
+    return found or dict.fromkeys(aim.changed, Fault(reason, _told(problems)))
+
+
+def _told(problems: Sequence[Problem]) -> str:
+    return "; ".join(map(str, problems))
 
 
 def numbered(candidate: Candidate, generation: int) -> Candidate:

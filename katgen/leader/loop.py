@@ -43,6 +43,7 @@ from katgen.leader.holds import (
 from katgen.leader.images import Pin, fetches, needs_pin, pins_to_drop
 from katgen.leader.preview import Trial, preview
 from katgen.leader.publisher import Publisher, Signs
+from katgen.leader.received import problem_of
 from katgen.leader.resolving import (
     NO_NODE,
     Resolver,
@@ -325,11 +326,16 @@ class Loop:
 
     # -- holds
 
-    def _hold(self, faults: Mapping[WorkloadKey, Fault]) -> None:
-        """Hold workloads back, and say so where it is news."""
+    def _hold(self, faults: Mapping[WorkloadKey, Fault], found_in: Wanted | None = None) -> None:
+        """Hold workloads back, and say so where it is news.
+
+        What was found in objects that are others by now holds nobody back.
+        """
         now, want = self._clock.monotonic(), self._stock.want
         made = dict(self._cluster.holds)
         for key, fault in faults.items():
+            if found_in is not None and found_in.version(key) != want.version(key):
+                continue
             before = made.get(key)
             hold = held(before, key, fault, version=want.version(key), now=now)
             is_same = before is not None and hold.tries > 1
@@ -380,7 +386,7 @@ class Loop:
         faults = propose.faults(judged, rendered, made.target.changed)
         if not faults:
             raise BlockedError("; ".join(r.complaint.text for r in judged.refusals))
-        self._hold(faults)
+        self._hold(faults, made.want)
         return False
 
     def _timeout_s(self, made: Candidate) -> float:
@@ -396,11 +402,11 @@ class Loop:
 
     async def _commit(self, made: Candidate, begun: float) -> bool:
         """Write the record, then let every agent hear of it; False if it was not written."""
-        want, changed = self._stock.want, made.target.changed
-        uids = {key: want.uid(key) for key in changed if key in made.plan.workloads}
-        dropped = pins_to_drop(self._resolver.pins, want.specs.workloads)
+        changed = made.target.changed
+        uids = {key: made.want.uid(key) for key in changed if key in made.plan.workloads}
+        dropped = pins_to_drop(self._resolver.pins, self._stock.want.specs.workloads)
         cluster = self._cluster
-        done = await self._publisher.commit(cluster.committed, made, uids, dropped)
+        done = await self._publisher.commit(cluster.committed, made, dropped)
         if done is None:
             return False
         old = self._standing.uids if self._standing else {}
@@ -488,9 +494,19 @@ class Loop:
         self._tell()
 
     def _learn(self, node: NodeName, facts: Facts) -> bool:
-        known = self._cluster.facts.get(node)
-        self._cluster.facts[node] = facts
-        return known != facts
+        """Take in a machine's facts, and return whether they are new; what cannot be stays out."""
+        cluster, plan = self._cluster, self._cluster.plan
+        others = {name: cluster.facts[name] for name in cluster.connected if name in cluster.facts}
+        before = plan.inventory if plan else machines.NOTHING
+        problem = problem_of(facts) or machines.taken_key(node, facts, others, before)
+        if problem:
+            cluster.doubted[node] = f"reports what no plan can use: {problem}"
+            happening = Happening("", "Node", node, "Unfit", cluster.doubted[node], node)
+            self._ports.chronicle.record(happening)
+            return False
+        known = cluster.facts.get(node)
+        cluster.facts[node] = facts
+        return cluster.doubted.pop(node, "") != "" or known != facts
 
     def _nodes_changed(self) -> None:
         self._cluster.holds = after_nodes_changed(self._cluster.holds.values())

@@ -8,7 +8,6 @@ from typing import Final
 import msgspec
 
 from katgen.errors import Problem
-from katgen.leader import history
 from katgen.leader.answers import Changed
 from katgen.leader.clock import Clock
 from katgen.leader.documents import (
@@ -128,24 +127,23 @@ class Objects:
                 if dry or not (draft.puts or draft.deletes):
                     return _applied(draft, before.revision)
                 try:
-                    revision = await self._store.commit(await self._transaction(draft, before))
+                    revision = await self._store.commit(_transaction(draft, before))
                 except ConflictError:
                     continue
             return _applied(draft, revision)
         raise TakenError("somebody else keeps changing the same objects; try again")
 
-    async def _transaction(self, draft: Draft, before: Snapshot) -> Transaction:
-        touched = {*draft.puts, *draft.deletes}
-        revisions = {
+
+def _transaction(draft: Draft, before: Snapshot) -> Transaction:
+    touched = {*draft.puts, *draft.deletes}
+    return Transaction(
+        puts={key.path: encode(one) for key, one in draft.puts.items()},
+        deletes=tuple(key.path for key in draft.deletes),
+        expected={
             key.path: before.objects[key].revision if key in before.objects else 0
             for key in touched
-        }
-        kept = await history.kept(self._store, draft, before.objects, self._clock.now())
-        return Transaction(
-            puts={**{key.path: encode(one) for key, one in draft.puts.items()}, **kept.puts},
-            deletes=(*(key.path for key in draft.deletes), *kept.deletes),
-            expected=revisions,
-        )
+        },
+    )
 
 
 def _compare(expected: Mapping[ObjectKey, int], before: Before) -> None:

@@ -7,12 +7,13 @@ from typing import Final, Protocol
 
 import msgspec
 
-from katgen.leader import images, planstore
+from katgen.leader import history, images, planstore
 from katgen.leader.answers import Generation
 from katgen.leader.bundles import size_of
 from katgen.leader.candidate import Candidate, PlanDigester
 from katgen.leader.clock import Clock, shown_time
 from katgen.leader.events import generation_write
+from katgen.leader.history import ACCEPTED, Accepted, Carried
 from katgen.leader.images import Pin
 from katgen.leader.planstore import Committed
 from katgen.leader.store import Store, StoreError, Transaction
@@ -23,7 +24,6 @@ _LOG: Final = logging.getLogger(__name__)
 EPOCH: Final = 1
 """Until there are elections."""
 META: Final = "plan/meta"
-ACCEPTED: Final = "accepted/"
 _RETRY_S: Final = 2.0
 
 
@@ -32,12 +32,6 @@ class Signs(Protocol):
 
     def sign(self, record: CommitRecord) -> SignedRecord:
         """Return the signed record."""
-
-
-class _Accepted(msgspec.Struct, frozen=True):
-    """Which object a workload of the committed plan is: one made anew has another uid."""
-
-    uid: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +65,7 @@ class Publisher:
             committed,
             {
                 WorkloadKey(item.key.removeprefix(ACCEPTED)): msgspec.json.decode(
-                    item.value, type=_Accepted
+                    item.value, type=Accepted
                 ).uid
                 for item in accepted.items
             },
@@ -96,19 +90,18 @@ class Publisher:
         self,
         before: Committed | None,
         candidate: Candidate,
-        uids: Mapping[WorkloadKey, str],
         dropped: Collection[WorkloadKey],
     ) -> Committed | None:
         """Write a plan with its signed record; None if it is certain that it was not written.
 
-        `uids` are those of the changed workloads that the plan has, `dropped` are pins to forget.
+        `dropped` are pins to forget.
         Waits out a store that does not answer: until it is known whether the record is written,
         nobody may hear of it, and nothing else may be proposed. Raises ConflictError.
         """
         after = self._signed(candidate)
         changed = candidate.target.changed
         transaction = planstore.transaction(before, after, changed, self._meta_revision)
-        transaction = _joined(transaction, _own(changed, uids, dropped))
+        transaction = _joined(transaction, await self._own(candidate, dropped))
         transaction = _joined(transaction, generation_write(self._entry(candidate)))
         try:
             self._meta_revision = await self.store.commit(transaction)
@@ -129,6 +122,15 @@ class Publisher:
         )
         return Committed(plan, EPOCH, self.signer.sign(record))
 
+    async def _own(self, candidate: Candidate, dropped: Collection[WorkloadKey]) -> Transaction:
+        carried = Carried(candidate.want, candidate.plan.generation, self.clock.now())
+        changed, planned = candidate.target.changed, candidate.plan.workloads
+        kept = await history.kept(self.store, carried, (key for key in changed if key in planned))
+        for key in sorted(changed - planned.keys()):
+            await history.forget(self.store, key, kept)
+        pins = (images.store_key(key) for key in sorted(dropped))
+        return Transaction(kept.puts, (*kept.deletes, *pins))
+
     def _entry(self, candidate: Candidate) -> Generation:
         plan, root = candidate.plan, candidate.rendered.root
         changed = tuple(sorted(candidate.target.changed))
@@ -146,16 +148,6 @@ class Publisher:
             self._meta_revision = meta.modified if meta else 0
             same = found is not None and found.signed == tried.signed
             return tried if same else None
-
-
-def _own(
-    changed: Collection[WorkloadKey],
-    uids: Mapping[WorkloadKey, str],
-    dropped: Collection[WorkloadKey],
-) -> Transaction:
-    puts = {f"{ACCEPTED}{key}": msgspec.json.encode(_Accepted(uid)) for key, uid in uids.items()}
-    gone = [f"{ACCEPTED}{key}" for key in sorted(changed) if key not in uids]
-    return Transaction(puts, (*gone, *(images.store_key(key) for key in sorted(dropped))))
 
 
 def _joined(one: Transaction, other: Transaction) -> Transaction:

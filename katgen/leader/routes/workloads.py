@@ -119,7 +119,7 @@ async def _rollback(request: web.Request) -> web.Response:
     wanted = (await small(request, _Rollback)).to
     services, key = request.app[SERVICES], _key(request)
     stored = await _stored(services, key)
-    version = _chosen(await history.versions(services.store, key.workload), wanted, key)
+    version = _chosen(await _versions(services, key), wanted, key)
     restored = [deepcopy(one) for kind, one in version.objects.items() if kind in _RESTORED]
     for document in restored:
         if document["kind"] == "Workload":
@@ -154,8 +154,13 @@ def _chosen(versions: tuple[Version, ...], wanted: int, key: ObjectKey) -> Versi
 async def _history(request: web.Request) -> web.Response:
     services, key = request.app[SERVICES], _key(request)
     await _stored(services, key)
-    versions = await history.versions(services.store, key.workload)
-    return listed("Revision", reversed(versions))
+    return listed("Revision", reversed(await _versions(services, key)))
+
+
+async def _versions(services: Services, key: ObjectKey) -> tuple[Version, ...]:
+    """Return what a rollback may go to: what nodes have run, and is not what is stored."""
+    now = history.current(key.workload, (await services.objects.snapshot()).objects)
+    return await history.past(services.store, key.workload, now)
 
 
 def _key(request: web.Request) -> ObjectKey:

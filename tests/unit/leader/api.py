@@ -8,8 +8,10 @@ from typing import Any
 from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
 
+from katgen.leader import history
 from katgen.leader.answers import Event, Generation, Instance, Preview, Progress, WorkloadStatus
 from katgen.leader.app import make_app
+from katgen.leader.desired import wanted
 from katgen.leader.documents import Stored
 from katgen.leader.objects import Objects
 from katgen.leader.services import Identity, NotConnectedError, Services
@@ -141,6 +143,13 @@ class Api:
         """Send YAML."""
         headers = {"Content-Type": "application/yaml"}
         return await self.ask(method, path, data=text.encode(), headers=headers)
+
+    async def commit(self) -> None:
+        """Have a plan carry out what is stored, as far as the store is to know."""
+        want = wanted(await self.objects.all())
+        carried = history.Carried(want, 7, 0.0)
+        kept = await history.kept(self.store, carried, want.specs.workloads)
+        await self.store.commit(Transaction(kept.puts, tuple(kept.deletes)))
 
     async def refused(self, method: str, path: str, text: str = "") -> tuple[int, str, list[str]]:
         """Return status, detail and problems of a refusal."""

@@ -314,3 +314,19 @@ spec:
   agentTickSeconds: 3
   driftPolicy: Revert
 """
+
+
+async def test_a_refusal_of_what_is_corrected_by_then_holds_nobody_back() -> None:
+    async with leader() as box, box.agent() as agent:
+        await box.until(lambda: box.cluster.mark[1] == 1)
+        proposals: list[Propose] = []
+        agent.verdict = proposals.append
+        await box.apply(workload("web"))
+        await turned(box, lambda: proposals)
+        revision = await box.apply(workload("web", image="localhost/web:2"))
+        await box.until(lambda: box.cluster.seen >= revision)
+        agent.verdict = lambda proposal: Verdict(proposal.generation, "ok")
+        agent.say(Verdict(proposals[0].generation, "refused", (Complaint("", "no"),)))
+        await box.settled(revision)
+        assert images(box) == {"default/web": "localhost/web:2"}
+        assert holds(box) == {}

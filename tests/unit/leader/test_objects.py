@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 import msgspec
 import pytest
 
-from katgen.leader import history
 from katgen.leader.documents import Incoming, encode, incoming, shown
 from katgen.leader.draft import Draftsman
 from katgen.leader.errors import InputError, MissingError, TakenError
@@ -276,32 +275,6 @@ async def test_a_job_that_becomes_a_service_leaves_its_definition_behind(
         ("Workload", "configured"),
         ("JobDefinition", "deleted"),
     ]
-
-
-async def test_a_change_that_rolls_keeps_the_version_before(
-    objects: Objects, store: MemoryStore
-) -> None:
-    await objects.apply(read(workload(image="localhost/web:1")))
-    await objects.apply(read(workload(image="localhost/web:2")))
-    await objects.apply(read(workload(image="localhost/web:2", extra="replicas: 5")))
-    (version,) = await history.versions(store, WEB)
-    assert version.n == 1
-    assert version.objects["Workload"]["spec"]["source"] == {"image": "localhost/web:1"}
-
-
-async def test_history_has_its_limit(objects: Objects, store: MemoryStore) -> None:
-    for n in range(5):
-        text = workload(image=f"localhost/web:{n}", extra="revisionHistoryLimit: 2")
-        await objects.apply(read(text))
-    assert [version.n for version in await history.versions(store, WEB)] == [3, 4]
-
-
-async def test_history_goes_with_the_workload(objects: Objects, store: MemoryStore) -> None:
-    await objects.apply(read(workload(image="localhost/web:1")))
-    await objects.apply(read(workload(image="localhost/web:2")))
-    await objects.delete([key("Workload", "web")])
-    assert await history.versions(store, WEB) == ()
-    assert (await store.list("")).items == ()
 
 
 async def test_stored_objects_are_valid_specs(objects: Objects) -> None:

@@ -188,6 +188,7 @@ async def test_scales_of_many_all_count(kat: Api) -> None:
 
 async def test_restart_is_another_revision_of_the_same(kat: Api) -> None:
     await kat.write("POST", WORKLOADS, workload())
+    await kat.commit()
     await kat.ask("POST", f"{WORKLOADS}/web/restart", json={})
     document = await kat.get(f"{WORKLOADS}/web")
     assert [*document["metadata"]["annotations"]] == ["kat/restarted-at"]
@@ -198,6 +199,7 @@ async def test_restart_is_another_revision_of_the_same(kat: Api) -> None:
 async def test_rollback_restores_what_rolls_and_keeps_the_number(kat: Api) -> None:
     for n in (1, 2, 3):
         await kat.write("PUT", WORKLOADS, workload(image=f"localhost/web:{n}"))
+        await kat.commit()
     await kat.ask("POST", f"{WORKLOADS}/web/scale", json={"replicas": 5})
     await kat.ask("POST", f"{WORKLOADS}/web/rollback", json={"to": 1})
     spec = (await kat.get(f"{WORKLOADS}/web"))["spec"]
