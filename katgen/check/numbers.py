@@ -40,6 +40,15 @@ def subnets_disjoint(facts: Facts) -> Iterator[Problem]:
             yield Problem(at, f"{other} overlaps {one} of node {node}")
 
 
+def public_keys_unique(facts: Facts) -> Iterator[Problem]:
+    """No two nodes have one public key: WireGuard would send the one's packets to the other."""
+    owners: dict[str, str] = {}
+    for name, node in facts.plan.inventory.nodes.items():
+        if node.public_key and owners.setdefault(node.public_key, name) != name:
+            at = Source(path=f"nodes.{name}")
+            yield Problem(at, f"its public key is also that of node {owners[node.public_key]}")
+
+
 def addresses_unique(facts: Facts) -> Iterator[Problem]:
     """No address has two instances."""
     owners: dict[str, Instance] = {}
@@ -180,6 +189,7 @@ def units_unique(facts: Facts) -> Iterator[Problem]:
 INVARIANTS: Mapping[str, Invariant] = {
     "subnets-fit": subnets_fit,
     "subnets-disjoint": subnets_disjoint,
+    "public-keys-unique": public_keys_unique,
     "addresses-unique": addresses_unique,
     "addresses-in-subnet": addresses_in_subnet,
     "virtual-addresses-unique": virtual_addresses_unique,

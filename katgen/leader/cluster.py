@@ -50,6 +50,8 @@ class Cluster:
     holds: Mapping[WorkloadKey, Hold] = field(default_factory=dict)
     pending: Mapping[WorkloadKey, str] = field(default_factory=dict)
     unfit: Mapping[NodeName, str] = field(default_factory=dict)
+    doubted: dict[NodeName, str] = field(default_factory=dict)
+    """Nodes that report what no plan can use, with the reason; what was known of them stays."""
     activity: str = ""
     trouble: str = ""
     proposed: int = 0
@@ -186,8 +188,8 @@ class Cluster:
             status["held"] = report.held
             status["drift"] = msgspec.to_builtins(report.drift)
             status["problems"] = msgspec.to_builtins(report.problems)
-        if node in self.unfit:
-            status["unfit"] = self.unfit[node]
+        if unfit := self.doubted.get(node) or self.unfit.get(node):
+            status["unfit"] = unfit
         return status
 
     def _condition(self, node: NodeName) -> str:

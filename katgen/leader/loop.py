@@ -44,6 +44,7 @@ from katgen.leader.images import Pin, fetches, needs_pin, pins_to_drop
 from katgen.leader.preview import Trial, preview
 from katgen.leader.publisher import Publisher, Signs
 from katgen.leader.received import problem_of
+from katgen.leader.received import problem_of
 from katgen.leader.resolving import (
     NO_NODE,
     Resolver,

@@ -66,6 +66,18 @@ def _node(document: Document, facts: Facts | None, before: Node | None) -> Node 
     )
 
 
+def taken_key(
+    node: NodeName, facts: Facts, others: Mapping[NodeName, Facts], before: Inventory
+) -> str:
+    """Return why a node cannot have its public key: another one has it. '' if none has."""
+    known = {name: one.public_key for name, one in before.nodes.items()}
+    known |= {name: one.public_key for name, one in others.items()}
+    owner = next((n for n, key in known.items() if n != node and key == facts.public_key), None)
+    if owner is None or not facts.public_key:
+        return ""
+    return f"its public key is that of node {owner}"
+
+
 def is_over(unit: UnitReport) -> bool:
     """Whether a unit ran to its end, without a failure.
 

@@ -55,6 +55,7 @@ NEXT = make_plan(
     MACHINES,
     GOOD,
 )
+KEY = f"{'A' * 43}="
 set_to = msgspec.structs.replace
 
 
@@ -146,6 +147,8 @@ BREAKS: list[tuple[str, Callable[[], Plan], Plan | None, str]] = [
      "subnets.b: the node has no subnet"),
     ("subnets-disjoint", lambda: set_to(GOOD, subnets={**GOOD.subnets, NodeName("x"): "10.100.1.0/24"}), None,
      "subnets.x: 10.100.1.0/24 overlaps 10.100.1.0/24 of node b"),
+    ("public-keys-unique", lambda: on_machine(on_machine(GOOD, "a", public_key=KEY), "b", public_key=KEY), None,
+     "nodes.b: its public key is also that of node a"),
     ("addresses-unique", lambda: moved(GOOD, WEB, address=placement(GOOD, AI).address), None,
      "workloads.shop/web.0-1: its address 10.100.1.11 is also that of workloads.shop/ai.0-1"),
     ("addresses-in-subnet", lambda: moved(GOOD, WEB, address="10.100.0.9"), None,

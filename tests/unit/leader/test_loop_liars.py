@@ -1,7 +1,12 @@
 """Agents that say what is not so: each harms its own node at most."""
 
-from katgen.protocol import Complaint, Verdict
-from tests.fakes.agents import leader
+from typing import Any
+
+import msgspec
+import pytest
+
+from katgen.protocol import Complaint, Report, Verdict
+from tests.fakes.agents import FACTS, Box, leader
 from tests.unit.leader.given import workload
 from tests.unit.leader.test_loop import images
 
@@ -18,3 +23,47 @@ async def test_a_verdict_of_two_million_characters_stops_nothing() -> None:
         assert box.cluster.unfit == {"a": "x" * 4096}
         (event,) = [one for one in await box.chronicle.events() if one.reason == "Unfit"]
         assert event.message == "x" * 1024
+
+
+async def plan_of(box: Box, name: str) -> list[str]:
+    """Write one more workload, and return those of the plan that follows."""
+    await box.settled(await box.apply(workload(name)))
+    return sorted(images(box))
+
+
+KEY = f"{'A' * 43}="
+
+
+@pytest.mark.parametrize(
+    ("fact", "told"),
+    [
+        ({"interface": "bad if\n"}, "'bad if\\n' is not the name of a link"),
+        ({"public_key": "x y"}, "'x y' is not a WireGuard public key"),
+        ({"public_key": KEY}, "its public key is that of node a"),
+        ({"cpu_millis": 2**70}, "cpuMillis is no amount"),
+    ],
+    ids=lambda given: next(iter(given)) if isinstance(given, dict) else "",
+)
+async def test_a_node_whose_facts_cannot_be_blocks_nobody(fact: dict[str, Any], told: str) -> None:
+    mine = msgspec.structs.replace(FACTS, public_key=KEY)
+    bad = msgspec.structs.replace(FACTS, **fact)
+    async with leader(nodes=("a", "b")) as box, box.agent("a", facts=mine):
+        assert await plan_of(box, "web") == ["default/web"]
+        async with box.agent("b", facts=bad) as b:
+            assert await plan_of(box, "api") == ["default/api", "default/web"]
+            unfit = f"reports what no plan can use: {told}"
+            assert box.cluster.node_status(b.node)["unfit"] == unfit
+            assert b.node not in box.cluster.facts
+            b.say(Report(b.node, "boot", 1, 0, "in sync", facts=FACTS))
+            await box.until(lambda: box.cluster.plan and b.node in box.cluster.plan.inventory.nodes)
+            assert "unfit" not in box.cluster.node_status(b.node)
+
+
+async def test_facts_that_cannot_be_leave_those_before_in_place() -> None:
+    async with leader() as box, box.agent() as agent:
+        assert await plan_of(box, "web") == ["default/web"]
+        bad = msgspec.structs.replace(FACTS, memory_bytes=-1)
+        agent.say(Report(agent.node, "boot", 1, agent.generation, "in sync", facts=bad))
+        await box.until(lambda: "unfit" in box.cluster.node_status(agent.node))
+        assert box.cluster.facts == {"a": FACTS}
+        assert await plan_of(box, "api") == ["default/api", "default/web"]
