@@ -16,10 +16,10 @@ from agent.actions import (
     Phase,
     actions_for,
     in_place,
-    may_be_there,
     new_instances,
     phases,
 )
+from agent.begin import assumed, by_path
 from agent.drift import written_again
 from agent.images import have_images
 from agent.ports import NewFile, NodePorts, Stat
@@ -56,7 +56,7 @@ async def apply(target: Target, node: NodePorts) -> Outcome:
         raise ValueError(f"generation {target.generation} is not committed")
     if journal is None and applied is not None and applied.signed == target.signed:
         return Outcome()
-    base = _base(node, applied, journal, target)
+    base = assumed(node.files, target.entries)
     actions = actions_for(base, target.entries)
     if not actions and journal is None and applied is not None:
         _record(node, target, target.signed, _Place(applied.files, in_place(base, target.entries)))
@@ -98,7 +98,7 @@ async def revert(node: NodePorts, found: Iterable[Drift]) -> Outcome:
     if applied is None or not paths or node.files.stat(state.JOURNAL) is not None:
         return Outcome()
     base = {entry.path: entry for entry in applied.entries if entry.path not in paths}
-    target = replace(kept(node.files, applied.files), entries=_by_path(applied.entries))
+    target = replace(kept(node.files, applied.files), entries=by_path(applied.entries))
     actions = actions_for(base, target.entries)
     return await (await _ready(node, base, target, actions)).carry_out(actions)
 
@@ -112,23 +112,6 @@ class _Place:
 
     files: str
     entries: tuple[Entry, ...]
-
-
-def _base(
-    node: NodePorts,
-    applied: state.Applied | None,
-    journal: state.Journal | None,
-    target: Target,
-) -> dict[str, Entry]:
-    """Return the files to start from; after a cut apply, those that may be there."""
-    if journal is None:
-        return _by_path(applied.entries) if applied else {}
-    way = kept(node.files, journal.to)
-    return may_be_there(_by_path(journal.base), way.entries, target.entries)
-
-
-def _by_path(entries: Iterable[Entry]) -> dict[str, Entry]:
-    return {entry.path: entry for entry in entries}
 
 
 def _record(node: NodePorts, target: Target, signed: SignedRecord, place: _Place) -> None:

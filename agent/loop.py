@@ -18,6 +18,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, suppress
+from dataclasses import replace
 from typing import Final, Protocol
 
 from agent import notify, state
@@ -29,11 +30,12 @@ from agent.intake import Intake, NotTakenError
 from agent.policy import load_policy
 from agent.ports import LeaderError, NodePorts, Session, UnfitError
 from agent.reporting import Reporting
-from agent.rules import Rules
+from agent.rules import SERVICE, Rules
 from agent.state import NodeConfig
 from agent.trust import RecordError
+from katgen.diff import Verb
 from katgen.errors import KatError
-from katgen.protocol import Complaint, Settings, SignedRecord
+from katgen.protocol import Complaint, Drift, Settings, SignedRecord
 
 TICK_S: Final = 15
 COALESCE_S: Final = 0.1
@@ -66,6 +68,7 @@ class Agent:
         self._session: Session | None = None
         self._wanted: SignedRecord | None = None
         self._is_resumed = False
+        self._is_drifted = False
         self._failures = 0
         self._retry_at = 0.0
         self._wake = asyncio.Event()
@@ -118,9 +121,13 @@ class Agent:
         while True:
             await self._wake.wait()
             self._wake.clear()
+            is_due = self._is_due()
             if not self._is_resumed:
                 self._is_resumed = await self._change(lambda: resume(self._node))
-            elif self._wanted is not None and self._session is not None:
+            if self._is_drifted:
+                await self._revert()
+            # Also if that failed: what a damaged content keeps from its end, the leader can mend.
+            if self._wanted is not None and self._session is not None and is_due:
                 await self._take(self._session, self._wanted)
 
     async def _take(self, session: Session, signed: SignedRecord) -> None:
@@ -172,16 +179,27 @@ class Agent:
             self._reporting.applying(now=True)
             try:
                 outcome = await step()
-                await self._rules.learn()
+                if outcome is not None:
+                    outcome = await self._settle_rules(outcome)
             except KatError as err:
                 self._fail("apply", (Complaint("", str(err)),))
                 return False
             finally:
+                self._is_drifted = False  # what was seen before is not as it was
                 self._reporting.applying(now=False)
         self._reporting.problem("apply", *(outcome.problems if outcome else ()))
         for failed in outcome.failed if outcome else ():
             _log.warning("%s did not start: %s", failed.unit, failed.result)
         return True
+
+    async def _settle_rules(self, outcome: Outcome) -> Outcome:
+        """Have the rules looked at; that they cannot be loaded is told until they can."""
+        theirs = [one.text for one in outcome.problems if one.tool == SERVICE]
+        rest = tuple(one for one in outcome.problems if one.tool != SERVICE)
+        is_loaded = any(a.verb is Verb.RELOAD and a.unit == SERVICE for a in outcome.actions)
+        await self._rules.after(loaded=is_loaded, complaint="\n".join(theirs))
+        self._told_of_rules()
+        return replace(outcome, problems=rest)
 
     async def _collect(self) -> None:
         """Delete what no generation needs; that it cannot be is not the plan's fault."""
@@ -233,7 +251,7 @@ class Agent:
             self._reporting.gone()
 
     def _committed(self, signed: SignedRecord) -> None:
-        self._wanted, self._failures = signed, 0
+        self._wanted, self._failures, self._retry_at = signed, 0, 0.0
         self._wake.set()
 
     def _settle(self, settings: Settings) -> None:
@@ -299,27 +317,33 @@ class Agent:
         """Look at everything. An apply under way looks after itself."""
         if not self._acting.locked():
             await self._check_rules()
-        is_due = self._node.clock.boottime() >= self._retry_at
-        if is_due and (self._wanted is not None or not self._is_resumed):
+        if self._is_due() and (self._wanted is not None or not self._is_resumed):
             self._wake.set()
         self._reporting.tick()
-        await self._revert()
+        if self._drift() and not self._acting.locked() and self._is_reverting():
+            self._is_drifted = True  # for the worker: a start may outlast the watchdog's patience
+            self._wake.set()
+
+    def _is_due(self) -> bool:
+        return self._node.clock.boottime() >= self._retry_at
+
+    def _drift(self) -> tuple[Drift, ...]:
+        return tuple(one for one in self._reporting.drift if one.kind != "foreign")
 
     async def _revert(self) -> None:
         """Undo what somebody changed, if that is the policy; else it is only told.
 
         Not while the node is held: then somebody works on it by hand.
         """
-        if state.is_held(self._node.files):
-            return
-        drift = tuple(one for one in self._reporting.drift if one.kind != "foreign")
-        if drift and not self._acting.locked() and self._is_reverting():
-            for one in drift:
-                _log.warning("%s was %s, reverting", one.unit or one.path, one.kind)
-            await self._change(lambda: revert(self._node, drift))
+        drift = self._drift()
+        for one in drift:
+            _log.warning("%s was %s, reverting", one.unit or one.path, one.kind)
+        await self._change(lambda: revert(self._node, drift))
 
     def _is_reverting(self) -> bool:
         """Whether; the node's own policy goes before the cluster's."""
+        if state.is_held(self._node.files):
+            return False
         try:
             own = load_policy(self._node.files).drift
             return (own or self._settings.drift_policy.lower()) == "revert"

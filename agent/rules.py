@@ -29,7 +29,8 @@ class Rules:
         One transaction: what was right stays right throughout.
         """
         self.problem = ""
-        if self._node.files.stat(FILE) is None:
+        if not self._has_file():
+            self._wanted = ""
             return
         try:
             await self._node.systemd.reload(SERVICE, RELOAD_S)
@@ -38,27 +39,41 @@ class Rules:
             self.problem = f"the packet rules cannot be loaded: {err}"
             _log.error("%s, retrying at the next tick", self.problem)
 
-    async def learn(self) -> None:
-        """Take the rules as they are for right: an apply has just loaded them."""
+    async def after(self, *, loaded: bool, complaint: str) -> None:
+        """Take in what an apply did: rules that it `loaded` are right, all others are looked at.
+
+        With a complaint the kernel still has those from before; they are tried again at a tick.
+        """
         try:
-            self._wanted = await self._node.network.table_digest()
+            if complaint:
+                self.problem = f"the packet rules cannot be loaded: {complaint}"
+                _log.error("%s, retrying at the next tick", self.problem)
+            elif loaded and (digest := await self._node.network.table_digest()):
+                self._wanted, self.problem = digest, ""
+            else:
+                await self.check()
         except UnfitError as err:
             _log.warning("the packet rules cannot be read: %s, retrying at the next tick", err)
 
     async def check_there(self) -> None:
         """Restore the rules if they are gone. For while an apply may be changing them itself."""
-        if self._wanted and not await self._node.network.table_digest():
+        if self._has_file() and not await self._node.network.table_digest():
             _log.warning("somebody has flushed KAT's packet rules, restoring them")
             await self.load()
 
     async def check(self) -> bool:
-        """Restore the rules if they are not as they should be; whether they were not."""
-        if not self._wanted:
-            if self.problem:
-                await self.load()
-            return bool(self.problem)
-        if not self.problem and await self._node.network.table_digest() == self._wanted:
-            return False
-        _log.warning("somebody has changed KAT's packet rules, restoring them")
+        """Restore the rules if they are not as they should be; whether they were not.
+
+        That there are none is wrong wherever there is a file of them, whatever was seen before.
+        """
+        if not self.problem:
+            if not self._has_file():
+                return False
+            if self._wanted and await self._node.network.table_digest() == self._wanted:
+                return False
+            _log.warning("somebody has changed KAT's packet rules, restoring them")
         await self.load()
         return True
+
+    def _has_file(self) -> bool:
+        return self._node.files.stat(FILE) is not None

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from agent import state
+from agent.begin import assumed
 from agent.ports import LeaderError, NewFile, NodePorts, Session
 from agent.target import Target
 from katgen.bundle import Entry
@@ -58,8 +59,7 @@ def unstage(node: NodePorts, generation: int) -> None:
 
 
 def _fresh(target: Target, node: NodePorts) -> tuple[Entry, ...]:
-    applied = state.load(node.files, state.APPLIED, state.Applied)
-    there = {entry.path: entry for entry in applied.entries} if applied else {}
+    there = assumed(node.files, target.entries)
     return tuple(
         entry
         for path, entry in target.entries.items()

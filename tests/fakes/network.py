@@ -37,3 +37,7 @@ class FakeNetwork:
         """Do what `nft -f` of the text does; '' is `nft flush ruleset`. Somebody is told."""
         self.table = text
         self._changed.put_nowait(None)
+
+    def flush_unheard(self) -> None:
+        """Do what `nft flush ruleset` does, and lose the news of it."""
+        self.table = ""

@@ -30,6 +30,7 @@ from tests.unit.agent.cluster import IMAGE, TARGET, instance, rules, target_unit
 from tests.unit.agent.leader import FakeLeader, Running, running
 
 WEB = (rules(), target_unit(), instance(0, 1))
+SECOND = instance(1, 2)
 CONTAINER = "kat.shop.web.0-1"
 
 
@@ -109,6 +110,36 @@ async def test_a_cut_apply_that_cannot_be_finished_is_tried_again() -> None:
         assert agent.applied() == 0
         await agent.pass_time(60)
         assert agent.applied() == 1
+
+
+async def test_a_cut_apply_whose_content_is_damaged_is_finished_once_a_leader_answers() -> None:
+    node, leader = fit(), FakeLeader()
+    await cut(node, leader)
+    path = state.content_path(WEB[2].digest)
+    node.files.put(path, b"damaged")
+    node.files.take(WEB[2].path)
+    leader.plan(1, *WEB)
+    async with running(node, leader) as agent:
+        await agent.until(lambda: agent.sync() == "degraded")
+        leader.commit(1)
+        await agent.until(lambda: agent.applied() == 1)
+        assert node.files.read(path) == WEB[2].content
+        assert list(node.podman.running) == [CONTAINER]
+
+
+async def test_a_revert_that_takes_long_does_not_keep_ticks_from_coming() -> None:
+    node = fit()
+    async with running(node) as agent:
+        await started(agent)
+        node.files.put("/etc/kat/policy", b'drift = "revert"\n')
+        node.files.put("/etc/kat/kat.nft", b"# mine\n")
+        node.systemd.slow.add("kat-nft.service")
+        node.trace.clear()
+        await agent.until(lambda: node.trace.texts("systemd.reload kat-nft") != [])
+        agent.leader.session_.sent.clear()
+        await agent.pass_time(31)
+        assert agent.leader.session_.sent.count(Heartbeat()) == 2
+        node.systemd.release()
 
 
 BAD_RECORDS: dict[str, Callable[[SignedRecord], SignedRecord]] = {
@@ -222,6 +253,30 @@ async def test_rules_that_changed_while_no_agent_ran_are_loaded_at_its_start() -
     leader.down = True
     async with running(node, leader) as agent:
         await agent.until(lambda: node.network.table == "# rules\n")
+
+
+async def test_rules_that_are_flushed_as_an_apply_ends_are_not_taken_for_right() -> None:
+    node = fit()
+    async with running(node) as agent:
+        await started(agent)
+        node.systemd.effects[f"start {SECOND.unit}"] = node.network.flush_unheard
+        agent.leader.plan(2, *WEB, SECOND)
+        agent.leader.commit(2)
+        await agent.until(lambda: agent.applied() == 2)
+        await agent.until(lambda: node.network.table == "# rules\n")
+
+
+async def test_rules_that_an_apply_could_not_load_are_loaded_at_a_tick() -> None:
+    async with running(fit()) as agent:
+        await started(agent)
+        agent.node.trace.fail("systemd.reload", UnitError("kat-nft.service", "failed"))
+        agent.leader.plan(2, rules("# newer\n"), *WEB[1:])
+        agent.leader.commit(2)
+        await agent.until(lambda: agent.applied() == 2 and agent.sync() == "degraded")
+        assert "kat-nft.service: failed" in agent.leader.reports[-1].problems[0].text
+        await agent.pass_time(16)
+        await agent.until(lambda: agent.sync() == "in sync")
+        assert agent.node.network.table == "# newer\n"
 
 
 async def test_rules_that_cannot_be_restored_are_a_problem_until_they_are() -> None:
