@@ -44,7 +44,6 @@ from katgen.leader.images import Pin, fetches, needs_pin, pins_to_drop
 from katgen.leader.preview import Trial, preview
 from katgen.leader.publisher import Publisher, Signs
 from katgen.leader.received import problem_of
-from katgen.leader.received import problem_of
 from katgen.leader.resolving import (
     NO_NODE,
     Resolver,
@@ -378,7 +377,7 @@ class Loop:
         size, timeout_s = size_of(rendered), self._timeout_s(made)
         message = Propose(number, rendered.root.digest, size, timeout_s)
         answers = await propose.ask_all(self._ports.sessions, nodes, message)
-        judged = propose.judge(answers, rendered)
+        judged = propose.judge(answers, rendered, made.target.changed)
         self._tell_unwell(judged)
         if not judged.refusals:
             return True
@@ -386,7 +385,7 @@ class Loop:
             self._ports.sessions.tell(node, Abort(number))
         faults = propose.faults(judged, rendered, made.target.changed)
         if not faults:
-            raise BlockedError("; ".join(r.complaint.text for r in judged.refusals))
+            raise BlockedError("; ".join(map(str, judged.refusals)))
         self._hold(faults, made.want)
         return False
 
