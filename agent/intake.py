@@ -111,6 +111,8 @@ class Intake:
 
     async def _stage(self, session: Session, number: int, root: str, size: int) -> Staged:
         answer = await session.bundle(number)
+        if answer.generation != number:
+            raise BundleError(f"the bundle is of generation {answer.generation}, not {number}")
         return await stage(target_from(answer, self._config.node, root, size), session, self._node)
 
 

@@ -3,7 +3,6 @@
 docs/howto/node-policy.md describes the file. A key that is absent bounds nothing.
 """
 
-import posixpath
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,17 +10,21 @@ from typing import Annotated, Final
 
 import msgspec
 
+from agent.container_shapes import Asked, asked
+from agent.nft_shapes import host_ports, rule_faults
 from agent.ports import Files, UnfitError
-from agent.quadlet import values
+from agent.quadlet import is_quadlet
+from agent.shapes import is_below, parts
 from agent.state import POLICY
+from agent.system_shapes import TMPFILES, made_paths, system_faults
 from katgen.protocol import Complaint
 
 TOOL: Final = "node policy"
-_OWN_STORAGE: Final = ("/var/lib/kat", "/run/kat/secrets")
-_HOST_PORTS: Final = re.compile(
-    r"add element inet kat host-ports \{(?P<elements>[^}]*)\}", re.MULTILINE
-)
-_HOST_PORT: Final = re.compile(r"(?:tcp|udp|sctp) \. (\d+) :")
+SHAPE: Final = "node"
+_KATS: Final = ("/var/lib/kat", "/run/kat", "/etc/kat")
+_SHARED: Final = ("/var/lib/kat/volumes", "/var/lib/kat/config", "/var/lib/kat/ingress")
+_FIRST_MAPPED: Final = 65536
+"""Below it are the machine's own users, root first."""
 _RANGE: Final = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?")
 
 Texts = Mapping[str, tuple[str, str]]
@@ -63,80 +66,97 @@ def load_policy(files: Files) -> Policy:
 
 
 def complaints(policy: Policy, texts: Texts) -> tuple[Complaint, ...]:
-    """Return what goes beyond the policy, of Quadlet files and packet rules."""
+    """Return which files are none that KAT renders, and what goes beyond the policy."""
     found = []
     for path, (digest, text) in sorted(texts.items()):
-        if path.endswith(".container"):
-            found += [Complaint(path, w, digest, TOOL) for w in _beyond(policy, path, text)]
+        if is_quadlet(path):
+            asks = asked(path, text)
+            strange, beyond = (*asks.faults, *_secrets_of_kat(asks)), _beyond(policy, asks)
         elif path.endswith(".nft"):
-            found += [Complaint(path, w, digest, TOOL) for w in _host_ports(policy, text)]
+            strange, beyond = tuple(rule_faults(path, text)), _host_ports(policy, text)
+        else:
+            strange, beyond = tuple(system_faults(path, text)), _made(policy, path, text)
+        found += [Complaint(path, what, digest, SHAPE) for what in strange]
+        # Of a file that is none of KAT's, nobody knows what it asks for.
+        found += [Complaint(path, w, digest, TOOL) for w in (() if strange else beyond)]
     return tuple(found)
 
 
-def _beyond(policy: Policy, path: str, text: str) -> Iterator[str]:
-    namespace = path.rpartition("/")[2].split(".")[1]
-    if policy.namespaces is not None and namespace not in policy.namespaces:
-        yield f"namespace {namespace} may not run here"
-    if not policy.allow_host_root and not any(values(text, "Container", "UIDMap")):
+def _secrets_of_kat(asks: Asked) -> Iterator[str]:
+    """Yield mounts of what KAT itself lives on, its keys too: no policy allows them."""
+    own = (*_SHARED, "/run/kat/ingress", f"/run/kat/secrets/{asks.own.get('stem', '-')}")
+    for source in asks.sources:
+        if is_below(_real(source), _KATS) and not is_below(_real(source), own):
+            yield f"{source} is KAT's own, and no container sees it"
+        if _leads_elsewhere(source):
+            yield f"{source} leads anywhere on this machine"
+
+
+def _real(path: str) -> str:
+    inside = parts(path)
+    return "/" + "/".join(inside[1:] if inside[:2] == ("var", "run") else inside)
+
+
+def _leads_elsewhere(path: str) -> bool:
+    """Whether it is below a process of /proc, whose `root` and `cwd` are links to all there is."""
+    inside = parts(path)
+    return inside[:1] == ("proc",) and bool({"root", "cwd", "fd"} & set(inside))
+
+
+def _beyond(policy: Policy, asks: Asked) -> Iterator[str]:
+    if policy.namespaces is not None and asks.namespace not in policy.namespaces:
+        yield f"namespace {asks.namespace} may not run here"
+    if not policy.allow_host_root and asks.is_host_root:
         yield "host-root is not allowed here: root inside would be root of this machine"
-    yield from _paths(policy.host_paths, text)
-    for key, allowed in (("AddDevice", policy.devices), ("AddCapability", policy.capabilities)):
-        yield from _listed(key, allowed, text)
-
-
-def _paths(allowed: Iterable[str] | None, text: str) -> Iterator[str]:
-    if allowed is None:
-        return
-    roots = (*allowed, *_OWN_STORAGE)
-    for source in _sources(text):
-        if source.startswith("/") and not _is_below(posixpath.normpath(source), roots):
+    for source in asks.sources:
+        if not _is_allowed(policy, source, asks):
             yield f"the host path {source} is not allowed here"
+    yield from _listed("the device", policy.devices, asks.devices)
+    yield from _listed("the capability", policy.capabilities, asks.capabilities)
 
 
-def _sources(text: str) -> Iterator[str]:
-    """Yield the host's side of every mount, as it stands in the file."""
-    for volume in values(text, "Container", "Volume"):
-        yield _plain(volume.partition(":")[0])
-    for mount in values(text, "Container", "Mount"):
-        for option in _plain(mount).split(","):
-            name, _, value = option.partition("=")
-            if name in ("source", "src"):
-                yield value
+def _is_allowed(policy: Policy, source: str, asks: Asked) -> bool:
+    """Whether a mount may be: what KAT itself made for this workload always may."""
+    if policy.host_paths is None:
+        return True
+    workload = f"{asks.namespace}/{asks.own['workload']}"
+    own = (
+        f"/var/lib/kat/volumes/{workload}",
+        f"/var/lib/kat/config/{asks.namespace}",
+        f"/run/kat/secrets/{asks.own['stem']}",
+    )
+    return is_below(source, (*policy.host_paths, *own))
 
 
-def _plain(text: str) -> str:
-    """Return a word without the quotes around it."""
-    return text.strip().strip('"')
-
-
-def _listed(key: str, allowed: Iterable[str] | None, text: str) -> Iterator[str]:
+def _listed(what: str, allowed: Iterable[str] | None, names: Iterable[str]) -> Iterator[str]:
     if allowed is None:
         return
-    what = {"AddDevice": "the device", "AddCapability": "the capability"}[key]
     known = {one.removeprefix("CAP_") for one in allowed}
-    for line in values(text, "Container", key):
-        for word in line.split():
-            name = _plain(word)
-            if name.startswith("/"):
-                name = posixpath.normpath(name.partition(":")[0])
-            # Of a device by a vendor's name, `nvidia.com/gpu=0`, the kind may be listed.
-            names = {name, name.removeprefix("CAP_"), name.partition("=")[0]}
-            if not (names & known or _is_below(name, known)):
-                yield f"{what} {name} is not allowed here"
+    folders = tuple(one for one in known if one.startswith("/"))
+    for name in names:
+        # Of a device by a vendor's name, `nvidia.com/gpu=0`, the kind may be listed.
+        forms = {name, name.removeprefix("CAP_"), name.partition("=")[0]}
+        if not (forms & known or (name.startswith("/") and is_below(name, folders))):
+            yield f"{what} {name} is not allowed here"
 
 
-def _is_below(path: str, roots: Iterable[str]) -> bool:
-    return any(path == root or path.startswith(root.rstrip("/") + "/") for root in roots)
+def _made(policy: Policy, path: str, text: str) -> Iterator[str]:
+    """Yield what tmpfiles would make where the policy lets KAT make nothing."""
+    for made, uid in made_paths(text) if path == TMPFILES else ():
+        roots = ("/var/lib/kat/volumes", *(policy.host_paths or ()))
+        if policy.host_paths is not None and not is_below(made, roots):
+            yield f"the host path {made} is not allowed here"
+        if not policy.allow_host_root and 0 <= uid < _FIRST_MAPPED:
+            yield f"host-root is not allowed here, but {made} would belong to user {uid}"
 
 
 def _host_ports(policy: Policy, text: str) -> Iterator[str]:
     if policy.host_ports is None:
         return
     ranges = [_range_of(str(one)) for one in policy.host_ports]
-    for block in _HOST_PORTS.finditer(text):
-        for port in map(int, _HOST_PORT.findall(block["elements"])):
-            if not any(low <= port <= high for low, high in ranges):
-                yield f"the host port {port} is not allowed here"
+    for port in host_ports(text):
+        if not any(low <= port <= high for low, high in ranges):
+            yield f"the host port {port} is not allowed here"
 
 
 def _range_of(text: str) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """Quadlet files and the services that the node's own Quadlet makes of them."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -32,13 +32,17 @@ def service_of(path: str) -> str:
 
 
 def values(text: str, section: str, key: str) -> Iterator[str]:
-    """Yield every value of a key, in order, continued lines joined. Units and Quadlets alike."""
+    """Yield every value of a key, in order, continued lines joined. Units and Quadlets alike.
+
+    Neither continues a comment, whatever it ends in.
+    """
     inside = ""
-    for line in re.sub(r"\\\n", " ", text).splitlines():
+    lines = (line for line in text.split("\n") if not line.lstrip().startswith(("#", ";")))
+    for line in re.sub(r"\\\n", " ", "\n".join(lines)).split("\n"):
         stripped = line.strip()
         if stripped.startswith("[") and stripped.endswith("]"):
             inside = stripped[1:-1]
-        elif inside == section and not stripped.startswith(("#", ";")):
+        elif inside == section:
             name, equals, value = stripped.partition("=")
             if equals and name.strip() == key:
                 yield value.strip()
@@ -79,7 +83,7 @@ async def generate(node: NodePorts, scratch: str, files: Mapping[str, str]) -> G
         text = made(node, scratch, unit)
         if text:
             services[unit] = text
-        found = one_command(text) if text else _about(ran, path)
+        found = one_command(text) if text else _about(ran, path, files)
         if found:
             complaints.append(Complaint(path, found, digest, "quadlet"))
     return Generated(services, tuple(complaints))
@@ -98,14 +102,22 @@ async def _run(node: NodePorts, env: Mapping[str, str], out: str) -> Ran:
     raise problem
 
 
-def _about(ran: Ran, path: str) -> str:
-    """Return what Quadlet said about a file of which no service came out."""
-    name = path.rpartition("/")[2]
-    lines = [line for line in ran.stderr.splitlines() if name in line]
+def _about(ran: Ran, path: str, files: Iterable[str]) -> str:
+    """Return what Quadlet said about a file of which no service came out.
+
+    Raises UnfitError if it failed and named none of the files: then it is Quadlet that is at fault.
+    """
+    lines = [line for line in ran.stderr.splitlines() if _name(path) in line]
     said = "; ".join(line.partition("]: ")[2] or line for line in lines)
-    if not said and ran.code and not ran.stderr.strip():
-        raise UnfitError(f"quadlet ended with code {ran.code} and said nothing")
+    if not said and ran.code and not any(_name(one) in ran.stderr for one in files):
+        what = ran.stderr.strip()
+        end = f": {what}" if what else " and said nothing"
+        raise UnfitError(f"quadlet ended with code {ran.code}{end}")
     return said or f"Quadlet made no {service_of(path)}"
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]
 
 
 def made(node: NodePorts, scratch: str, unit: str) -> str:

@@ -55,21 +55,29 @@ class Target:
 # What a leader may have a node write. No signature widens this: not /etc/kat/policy, no .service.
 _PATHS: Final = re.compile(
     r"""(?x)
-    /etc/containers/systemd/kat/ kat\.{word}\.(container|build)
+    /etc/containers/systemd/kat/ kat(\.{label}){3}\.container
+    | /etc/containers/systemd/kat/ kat(\.{label}){2}\.build
     | /etc/containers/networks/kat\.json
-    | /etc/systemd/system/ kat[.-]{word}\.(target|slice|timer)
     | /etc/systemd/system/ kat\.(target|slice)
-    | /etc/systemd/system/ (kat(\.{word})?|multi-user)\.target\.d/{word}\.conf
-    | /etc/systemd/network/ 50-kat{word}\.(netdev|network) (\.d/{word}\.conf)?
+    | /etc/systemd/system/ kat\.{label}\.target
+    | /etc/systemd/system/ kat-([a-z0-9]|\\x2d)+\.slice
+    | /etc/systemd/system/ kat(\.{label}){2}\.timer
+    | /etc/systemd/system/ multi-user\.target\.d/kat\.conf
+    | /etc/systemd/system/ kat(\.{label})?\.target\.d/{label}\.conf
+    | /etc/systemd/network/ 50-kat-br0\.(netdev|network)
+    | /etc/systemd/network/ 50-(kat0|kat-dns0)\.(netdev|network) (\.d/{label}\.conf)?
+    | /etc/systemd/network/ 50-kat-(dns1|port)\.network
     | /etc/kat/ (kat|cluster)\.nft
-    | /etc/kat/services/{word}\.nft
+    | /etc/kat/services/[A-Za-z0-9][A-Za-z0-9._-]*\.nft
     | /etc/(tmpfiles|sysusers)\.d/ kat\.conf
     | /etc/sysctl\.d/50-kat\.conf
-    | /var/lib/kat/dns/{word}\.zone
-    | /var/lib/kat/ingress/{word}/{word}
-    | /var/lib/kat/config/{word}/{word}/[0-9a-f]+/[^/]+
-    """.replace("{word}", r"[A-Za-z0-9_.\\-]+")
+    | /var/lib/kat/dns/{label}(\.{label})*\.zone
+    | /var/lib/kat/ingress/traefik/kat\.yaml
+    | /var/lib/kat/config/{label}/{label}/[0-9a-f]+/[^/]+
+    """.replace("{label}", "[a-z0-9]([a-z0-9-]{0,126}[a-z0-9])?")
 )
+_HALF_WRITTEN: Final = ".kat-new"
+"""How the agent calls a file until it is whole, and what it clears away after a power cut."""
 _OWNERS: Final = frozenset({"root:root", "root:systemd-network", "root:kat-dns"})
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _PERMISSIONS: Final = 0o777
@@ -155,6 +163,8 @@ def _fault_of(entry: Entry) -> str:
     parts = entry.path.split("/")[1:]
     if not _PATHS.fullmatch(entry.path) or any(part in ("", ".", "..") for part in parts):
         return "KAT does not write there"
+    if not entry.path.isprintable() or entry.path.endswith(_HALF_WRITTEN):
+        return "KAT gives no file such a name"
     if entry.owner not in _OWNERS:
         return f"no file of KAT belongs to {entry.owner}"
     if entry.mode & ~_PERMISSIONS or entry.mode & _OTHERS_WRITE:

@@ -20,6 +20,7 @@ UNITS: Final = "/etc/systemd/system/"
 NFT: Final = "/etc/kat/"
 NFT_FILE: Final = "/etc/kat/kat.nft"
 _TIMEOUT_S: Final = 60
+_FILE: Final = re.compile(r"(?<![A-Za-z0-9_.-])/[A-Za-z0-9_.@-]+(?:/[A-Za-z0-9_.@-]+)*")
 _INCLUDE: Final = re.compile(rb'^(\s*include\s+")(/etc/kat/)', re.MULTILINE)
 
 
@@ -58,9 +59,19 @@ class Checked:
             if (path := self._named_in(line)) is not None
         ]
         if ran.code and not found:
-            text = (ran.stderr or ran.stdout).strip() or f"it ended with code {ran.code}"
-            raise UnfitError(f"{tool} cannot check: {text}")
+            raise UnfitError(f"{tool} cannot check: {self._said_of_itself(ran)}")
         yield from found
+
+    def _said_of_itself(self, ran: Ran) -> str:
+        """Return what a tool said that is about no file, in one line.
+
+        What follows the name of a file may be quoted from it, and the leader reads this.
+        """
+        text = (ran.stderr or ran.stdout).strip()
+        if not text:
+            return f"it ended with code {ran.code}"
+        about = next((p for p in _FILE.findall(text) if not p.startswith(self.scratch + "/")), "")
+        return f"it speaks of {about}" if about else text.partition("\n")[0]
 
     def _named_in(self, line: str) -> str | None:
         """Return the file that a tool's line is about; a service stands for its Quadlet."""
@@ -164,6 +175,6 @@ def timers(checked: Checked, services: Iterable[str], there: Iterable[str]) -> l
         checked.complaint("timer", path, f"Unit={unit} is not on this node")
         for path in checked.entries
         if path.endswith(".timer")
-        for unit in re.findall(r"^Unit\s*=\s*(\S+)$", checked.text(path), re.MULTILINE)
+        for unit in re.findall(r"^[ \t]*Unit\s*=\s*(\S+)$", checked.text(path), re.MULTILINE)
         if unit not in known
     ]

@@ -17,6 +17,7 @@ from katgen.bundle import Entry
 from katgen.protocol import Complaint, Versions
 
 _STAMP: Final = "verified.json"
+_CONTENTS: Final = "/var/lib/kat/"
 _FRESH_S: Final = 30
 """Nobody asks every program for its version between a proposal and its commit."""
 
@@ -55,7 +56,7 @@ async def verify(staged: Staged, node: NodePorts) -> tuple[Complaint, ...]:
     if known is not None and is_known and known.versions == versions:
         return ()
     spread(node, staged.scratch, staged.fresh)
-    found = [*complaints(policy, _texts(node, staged.fresh))]
+    found = [*complaints(policy, _texts(node, staged))]
     if not found:
         fresh = {entry.path: entry for entry in staged.fresh}
         found += await _by_tools(node, staged.scratch, fresh, staged.target.entries)
@@ -65,12 +66,20 @@ async def verify(staged: Staged, node: NodePorts) -> tuple[Complaint, ...]:
     return tuple(found)
 
 
-def _texts(node: NodePorts, entries: Iterable[Entry]) -> dict[str, tuple[str, str]]:
-    return {
-        e.path: (e.digest, state.content(node.files, e.digest).decode(errors="replace"))
-        for e in entries
-        if e.path.endswith((".container", ".nft"))
-    }
+def _texts(node: NodePorts, staged: Staged) -> dict[str, tuple[str, str]]:
+    """Return what is to be looked at before any tool reads it; nft reads all rules if one is new.
+
+    What lies below /var/lib/kat holds a user's text, and no program of the machine obeys it.
+    """
+    entries = [entry for entry in staged.fresh if not entry.path.startswith(_CONTENTS)]
+    if any(entry.path.startswith(tooling.NFT) for entry in entries):
+        entries += (e for p, e in staged.target.entries.items() if p.startswith(tooling.NFT))
+    return {e.path: (e.digest, _text(state.content(node.files, e.digest))) for e in entries}
+
+
+def _text(content: bytes) -> str:
+    """Return bytes as text in which those that are none can be told."""
+    return content.decode(errors="surrogateescape")
 
 
 async def verify_folder(node: NodePorts, folder: str) -> tuple[Complaint, ...]:
@@ -80,16 +89,18 @@ async def verify_folder(node: NodePorts, folder: str) -> tuple[Complaint, ...]:
     """
     scratch = f"{SCRATCH}/folder"
     node.files.delete_tree(scratch)
-    entries = {}
+    entries, texts = {}, {}
     for path, content in _below(node, folder.rstrip("/")):
         unit = service_of(path) if is_quadlet(path) else ""
         entries[path] = Entry(path, hashlib.sha256(content).hexdigest(), unit=unit)
         for place in (scratch, f"{scratch}/nft"):
             node.files.write(place + path, content, state.PRIVATE)
-    texts = {p: (e.digest, Checked(node, scratch, entries).text(p)) for p, e in entries.items()}
+        if not path.startswith(_CONTENTS):
+            texts[path] = (entries[path].digest, _text(content))
     found = [*complaints(load_policy(node.files), texts)]
-    found += await _by_tools(node, scratch, entries, entries)
-    found += await tooling.rules(Checked(node, f"{scratch}/nft", entries))
+    if not found:
+        found += await _by_tools(node, scratch, entries, entries)
+        found += await tooling.rules(Checked(node, f"{scratch}/nft", entries))
     node.files.delete_tree(scratch)
     return tuple(found)
 

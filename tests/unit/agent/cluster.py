@@ -59,8 +59,12 @@ PartOf={TARGET}
 Image={IMAGE}
 ContainerName={stem}
 UIDMap=0:200000:65536
-Network=kat:ip=10.100.0.1{ordinal}
+Network=kat:ip=10.100.0.1{ordinal},mac=0a:4b:0a:64:00:0a,host_interface_name=kat-0a64000a
+NoNewPrivileges=true
 {more}
+[Service]
+Slice=kat-shop.slice
+
 [Install]
 WantedBy={TARGET}
 """
@@ -73,7 +77,7 @@ WantedBy={TARGET}
     )
 
 
-def target_unit(text: str = "[Unit]\nDescription=shop\n") -> Artifact:
+def target_unit(text: str = "[Unit]\nDescription=Namespace shop of KAT\n") -> Artifact:
     path = f"/etc/systemd/system/{TARGET}"
     return artifact(path, text, activation=Activation.DAEMON_RELOAD, unit=TARGET, pair_key=path)
 

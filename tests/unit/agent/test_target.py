@@ -91,10 +91,20 @@ def test_a_path_in_two_sets_is_refused() -> None:
         "relative",
         "/etc/kat/kat.nft\n",
         "/etc/kat/services/a/b.nft",
+        "/etc/systemd/system/multi-user.target.d/10-admin.conf",
+        "/etc/systemd/system/kat-nft.service.d/x.conf",
+        "/etc/systemd/network/50-kat-eth0.network",
+        "/etc/containers/systemd/kat/kat.web.container",
     ],
 )
 def test_no_signature_makes_kat_write_elsewhere(path: str) -> None:
     assert refusal(artifact(path, "x")) == f"{path!r}: KAT does not write there"
+
+
+@pytest.mark.parametrize("name", ["x\ny", "x\x1b[2J", "nginx.conf.kat-new", "\u202etxt"])
+def test_a_config_has_names_that_can_be_shown_and_are_not_the_agents_own(name: str) -> None:
+    path = f"/var/lib/kat/config/shop/web/0123456789ab/{name}"
+    assert refusal(artifact(path, "x")) == f"{path!r}: KAT gives no file such a name"
 
 
 def test_no_signature_makes_kat_stop_the_unit_of_another() -> None:

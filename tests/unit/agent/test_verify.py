@@ -4,7 +4,7 @@ from agent.ports import Ran, UnfitError
 from agent.stage import Staged, staged
 from agent.verify import services, verify, verify_folder
 from katgen.bundle import Activation, Artifact, artifact
-from katgen.protocol import Complaint, Facts, Versions
+from katgen.protocol import Facts, Versions
 from tests.fakes import FakeNode
 from tests.unit.agent.cluster import Cluster, instance, rules, target_unit, zone
 
@@ -62,23 +62,35 @@ async def test_other_tools_are_asked_again() -> None:
 
 
 async def test_a_file_that_quadlet_skips_is_refused_in_its_words() -> None:
-    broken = artifact(WEB.path, "[Container]\nContainerName=x\n", unit=WEB.unit)
-    node, proposal = ready(broken, instance(1, 1))
-    assert await verify(proposal, node.ports) == (
-        Complaint(
-            WEB.path,
-            'converting "kat.shop.web.0-1.container": no Image or Rootfs key',
-            broken.digest,
-            "quadlet",
-        ),
-    )
+    node, proposal = ready(WEB)
+    said = 'quadlet-generator[1]: converting "kat.shop.web.0-1.container": no such option'
+    node.tools.answers["quadlet"] = lambda *_: Ran(1, "", said)
+    assert await refused(node, proposal) == [
+        ("quadlet", WEB.path, 'converting "kat.shop.web.0-1.container": no such option')
+    ]
 
 
-async def test_a_service_with_a_second_command_is_refused() -> None:
+async def test_a_service_with_a_command_of_its_own_is_refused_before_any_tool_reads_it() -> None:
     node, proposal = ready(instance(0, 1, more="[Service]\nExecStart=/usr/bin/touch /x\n"))
     assert await refused(node, proposal) == [
-        ("quadlet", WEB.path, "the service has 2 ExecStart= with 2 commands, not one of one")
+        ("node", WEB.path, "line 11: KAT writes no such ExecStart= into [Service]")
     ]
+    assert node.trace.texts("tools.run") == []
+
+
+async def test_an_included_file_of_the_machine_is_not_even_read() -> None:
+    node, proposal = ready(rules('include "/etc/shadow"\n'))
+    assert await refused(node, proposal) == [
+        ("node", rules().path, "line 1 is no line that KAT writes")
+    ]
+    assert node.trace.texts("tools.run") == []
+
+
+async def test_what_a_tool_quotes_of_the_machines_files_stays_here() -> None:
+    node, proposal = ready(rules())
+    node.tools.refusals["nft"] = "/etc/shadow:1:1-4: Error: syntax error\nroot:$y$secret"
+    with pytest.raises(UnfitError, match=r"^nft cannot check: it speaks of /etc/shadow$"):
+        await verify(proposal, node.ports)
 
 
 async def test_a_bare_semicolon_in_a_command_is_refused() -> None:
@@ -131,7 +143,7 @@ async def test_a_missing_tool_makes_the_node_unfit() -> None:
 
 
 async def test_rules_are_checked_as_one_with_the_included_files_of_the_proposal() -> None:
-    more = artifact("/etc/kat/services/shop.nft", "x\n", activation=Activation.NFT)
+    more = artifact("/etc/kat/services/shop.nft", "# x\n", activation=Activation.NFT)
     node, proposal = ready(rules('include "/etc/kat/services/*.nft"\n'), more)
     where = f"{SCRATCH}/nft/etc/kat"
     node.tools.refusals["nft"] = f"{where}/services/shop.nft:1:1-1: Error: syntax error"
@@ -194,5 +206,12 @@ async def test_a_rendered_folder_is_checked_without_a_leader() -> None:
     for one in (artifact(WEB.path, broken), rules(), zone()):
         node.files.put(f"/srv/out/a{one.path}", one.content)
     found = await verify_folder(node.ports, "/srv/out/a")
-    assert [(c.tool, c.path) for c in found] == [("quadlet", WEB.path)]
+    assert {(c.tool, c.path) for c in found} == {("node", WEB.path)}
     assert node.files.below("/run/kat") == {}
+
+
+async def test_a_quadlet_that_fails_over_no_file_is_the_machine_s_fault() -> None:
+    node, proposal = ready(instance(0, 1))
+    node.tools.answers["quadlet"] = lambda *_: Ran(1, "", "out of order\n")
+    with pytest.raises(UnfitError, match=r"^quadlet ended with code 1: out of order$"):
+        await verify(proposal, node.ports)
