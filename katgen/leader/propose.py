@@ -45,6 +45,9 @@ class Refusal:
     node: NodeName
     complaint: Complaint
 
+    def __str__(self) -> str:
+        return f"node {self.node} refuses {self.complaint.path}: {self.complaint.text}"
+
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
@@ -70,37 +73,55 @@ async def ask_all(agents: Asks, nodes: Collection[NodeName], message: Propose) -
     return Answers(verdicts, frozenset(node for node, verdict in answers if verdict is None))
 
 
-def judge(answers: Answers, rendered: Rendered) -> Judgement:
-    """Return what the answers mean. What a node refuses that an equal accepted makes it unfit."""
+def judge(answers: Answers, rendered: Rendered, changed: Collection[WorkloadKey] = ()) -> Judgement:
+    """Return what the answers mean, so that no node can stop what is none of its business.
+
+    A refusal counts if it is about an entry of what was proposed to that node. It makes the node
+    unfit if all others that have the entry take it, or if some take their bundles and no changed
+    workload is to blame.
+    """
     refusing = {n: v for n, v in answers.verdicts.items() if v.outcome == "refused"}
     unfit = {n: _said(v) for n, v in answers.verdicts.items() if v.outcome not in _DECIDED}
-    accepted = _accepted(answers, rendered) if refusing else frozenset()
+    entries = {n: _entries(n, rendered) for n in answers.verdicts} if refusing else {}
+    is_taken = any(verdict.outcome == "ok" for verdict in answers.verdicts.values())
     refusals: list[Refusal] = []
     for node, verdict in refusing.items():
-        real = [c for c in verdict.complaints if not c.digest or c.digest not in accepted]
-        if real or not verdict.complaints:
-            refusals += [Refusal(node, c) for c in real or (Complaint("", "refused"),)]
-        else:
-            unfit[node] = f"refuses what other nodes accept: {_said(verdict)}"
+        own = [c for c in verdict.complaints if (c.path, c.digest) in entries[node]]
+        shared = [Refusal(node, c) for c in own if not _is_alone(node, c, answers, entries)]
+        real = [one for one in shared if not is_taken or blamed(one, rendered, changed)]
+        refusals += real
+        if not real:
+            what = "what other nodes accept" if own else "what is not in its bundle"
+            unfit[node] = f"refuses {what}: {_said(verdict)}"
     return Judgement(tuple(refusals), unfit, answers.late)
 
 
 _DECIDED: Final = frozenset({"ok", "refused"})
+_Entries = frozenset[tuple[str, str]]
+"""Path and digest of every file of a bundle."""
 
 
 def _said(verdict: Verdict) -> str:
-    return "; ".join(complaint.text for complaint in verdict.complaints) or verdict.outcome
+    texts = (complaint.text for complaint in verdict.complaints)
+    return "; ".join(filter(None, texts)) or verdict.outcome
 
 
-def _accepted(answers: Answers, rendered: Rendered) -> frozenset[str]:
-    """Return the digest of every file that a node has verified and taken."""
-    digests: set[str] = set()
-    for node, verdict in answers.verdicts.items():
-        if verdict.outcome == "ok" and node in rendered.nodes:
-            digests |= {one.digest for one in rendered.nodes[node].manifest.entries}
-            for name in rendered.sets_of(node):
-                digests |= {entry(one).digest for one in rendered.shared[name].artifacts}
-    return frozenset(digests)
+def _entries(node: NodeName, rendered: Rendered) -> _Entries:
+    if node not in rendered.nodes:
+        return frozenset()
+    own = {(one.path, one.digest) for one in rendered.nodes[node].manifest.entries}
+    for name in rendered.sets_of(node):
+        own |= {(one.path, one.digest) for one in map(entry, rendered.shared[name].artifacts)}
+    return frozenset(own)
+
+
+def _is_alone(
+    node: NodeName, complaint: Complaint, answers: Answers, entries: Mapping[NodeName, _Entries]
+) -> bool:
+    """Whether others have the same file, and all of them take it."""
+    about = (complaint.path, complaint.digest)
+    others = [n for n, known in entries.items() if n != node and about in known]
+    return bool(others) and all(answers.verdicts[n].outcome == "ok" for n in others)
 
 
 def faults(
@@ -109,9 +130,7 @@ def faults(
     """Return what to hold back because of refusals, with the tools' own words."""
     found: dict[WorkloadKey, Fault] = {}
     for refusal in judged.refusals:
-        one = refusal.complaint
-        what = f"{one.path}: {one.text}" if one.path else one.text
-        fault = Fault(Reason.REFUSED, f"node {refusal.node} refuses {what}")
+        fault = Fault(Reason.REFUSED, str(refusal))
         for key in blamed(refusal, rendered, changed):
             found.setdefault(key, fault)
     return found
@@ -120,9 +139,17 @@ def faults(
 def blamed(
     refusal: Refusal, rendered: Rendered, changed: Collection[WorkloadKey]
 ) -> frozenset[WorkloadKey]:
-    """Return the changed workloads that a refusal holds back: the artifact's owner's, else all."""
-    owners = _owners(refusal.complaint.path, rendered, changed)
-    return frozenset(owners) & frozenset(changed) or frozenset(changed)
+    """Return the changed workloads that a refusal holds back: the artifact's owners.
+
+    A file that none owns comes of all that run on its node, or of everything if nodes share it.
+    """
+    path, node = refusal.complaint.path, refusal.node
+    owners = frozenset(_owners(path, rendered, changed)) & frozenset(changed)
+    if owners:
+        return owners
+    if any(one.path == path for of in rendered.shared.values() for one in of.artifacts):
+        return frozenset(changed)
+    return frozenset(one.of.key for one in rendered.placed.get(node, ())) & frozenset(changed)
 
 
 def _owners(path: str, rendered: Rendered, changed: Iterable[WorkloadKey]) -> Iterable[WorkloadKey]:

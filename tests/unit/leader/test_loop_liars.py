@@ -9,6 +9,7 @@ from katgen.protocol import Complaint, Report, Verdict
 from tests.fakes.agents import FACTS, Box, leader
 from tests.unit.leader.given import workload
 from tests.unit.leader.test_loop import images
+from tests.unit.leader.test_loop_trouble import refusing
 
 HUGE = "x" * 2_000_000
 
@@ -67,3 +68,31 @@ async def test_facts_that_cannot_be_leave_those_before_in_place() -> None:
         await box.until(lambda: "unfit" in box.cluster.node_status(agent.node))
         assert box.cluster.facts == {"a": FACTS}
         assert await plan_of(box, "api") == ["default/api", "default/web"]
+
+
+async def test_a_refusal_of_what_was_not_proposed_makes_its_node_unfit() -> None:
+    async with leader(nodes=("a", "b")) as box, box.agent("a"), box.agent("b") as b:
+        told = (Complaint("/etc/passwd", "no"),)
+        b.verdict = lambda p: Verdict(p.generation, "refused", told)
+        assert await plan_of(box, "web") == ["default/web"]
+        assert box.cluster.holds == {}
+        assert box.cluster.unfit == {"b": "refuses what is not in its bundle: no"}
+
+
+async def test_a_refusal_without_a_word_makes_its_node_unfit() -> None:
+    async with leader(nodes=("a", "b")) as box, box.agent("a"), box.agent("b") as b:
+        b.verdict = lambda p: Verdict(p.generation, "refused")
+        assert await plan_of(box, "web") == ["default/web"]
+        assert box.cluster.unfit == {"b": "refuses what is not in its bundle: refused"}
+
+
+async def test_a_node_that_refuses_its_own_files_holds_back_what_runs_there_alone() -> None:
+    async with leader(nodes=("a", "b")) as box, box.agent("a"), box.agent("b") as b:
+        await box.until(lambda: box.cluster.plan and len(box.cluster.plan.inventory.nodes) == 2)
+        b.verdict = refusing(b, "/etc/systemd/network/")
+        await box.settled(await box.apply(workload("web"), workload("api")))
+        assert images(box) == {"default/api": "localhost/web:1"}
+        ((key, hold),) = box.cluster.holds.items()
+        assert key == "default/web"
+        path = "/etc/systemd/network/50-kat-br0.network"
+        assert hold.message == f"node b refuses {path}: unsupported key"

@@ -326,7 +326,7 @@ async def test_a_refusal_of_what_is_corrected_by_then_holds_nobody_back() -> Non
         revision = await box.apply(workload("web", image="localhost/web:2"))
         await box.until(lambda: box.cluster.seen >= revision)
         agent.verdict = lambda proposal: Verdict(proposal.generation, "ok")
-        agent.say(Verdict(proposals[0].generation, "refused", (Complaint("", "no"),)))
+        agent.say(refusing(agent, "kat.default.web.")(proposals[0]))
         await box.settled(revision)
         assert images(box) == {"default/web": "localhost/web:2"}
         assert holds(box) == {}
