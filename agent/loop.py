@@ -316,7 +316,10 @@ class Agent:
     async def _tick(self) -> None:
         """Look at everything. An apply under way looks after itself."""
         if not self._acting.locked():
-            await self._check_rules()
+            try:
+                await self._check_rules()
+            except UnfitError as err:  # the leader is to hear of this node all the same
+                _log.warning("the packet rules cannot be read: %s, retrying at the next tick", err)
         if self._is_due() and (self._wanted is not None or not self._is_resumed):
             self._wake.set()
         self._reporting.tick()

@@ -3,6 +3,7 @@
 By hand, because it is little: pyroute2 adds 10 MB to a process whose aim is to stay below 40.
 """
 
+import errno
 import os
 import socket
 import struct
@@ -38,14 +39,19 @@ def nft_events() -> socket.socket:
 
 
 def drain(events: socket.socket, tables: frozenset[str]) -> bool:
-    """Read what has come; whether one of these tables, by name, is touched, or events were lost."""
+    """Read what has come; whether one of these tables, by name, is touched, or events were lost.
+
+    Raises OSError.
+    """
     is_touched = False
     while True:
         try:
             data, (port, _) = events.recvfrom(_BUFFER)
         except BlockingIOError:
             return is_touched
-        except OSError:  # ENOBUFS: more has happened than the buffer holds
+        except OSError as err:
+            if err.errno != errno.ENOBUFS:  # which is: more has happened than the buffer holds
+                raise
             is_touched = True
             continue
         # Port 0 is the kernel; once touched, the rest of a burst need not be looked at.

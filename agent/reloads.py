@@ -3,7 +3,8 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
-from agent.ports import NodePorts, UnitError
+from agent.ports import NodePorts, UnfitError, UnitError
+from agent.start_units import last_words
 from katgen.diff import Action
 from katgen.protocol import Complaint
 
@@ -28,8 +29,7 @@ async def reload(node: NodePorts, action: Action, paths: Paths) -> tuple[Complai
     try:
         problem = await step(node, action.unit, paths)
     except UnitError as err:
-        lines = await node.journal.tail(err.unit, 10)
-        problem = "\n".join((str(err), *lines))
+        problem = "\n".join((str(err), *await last_words(node, err.unit, 10)))
     return (Complaint("", problem, tool=action.unit),) if problem else ()
 
 
@@ -49,7 +49,10 @@ async def _run(node: NodePorts, folder: str, argv: tuple[str, ...], paths: Paths
     files = sorted(path for path in paths if path.startswith(folder))
     if not files:
         return ""
-    ran = await node.tools.run([*_OUTSIDE, *argv, *files], timeout_s=_TIMEOUT_S, env={})
+    try:
+        ran = await node.tools.run([*_OUTSIDE, *argv, *files], timeout_s=_TIMEOUT_S, env={})
+    except UnfitError as err:  # missing, or over its deadline: it is told, the rest goes on
+        return str(err)
     return (ran.stderr.strip() or f"it ended with code {ran.code}") if ran.code else ""
 
 

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from agent import state
 from agent.drift import file_drift, unit_drift
-from agent.ports import NodePorts, Session
+from agent.ports import NodePorts, Session, UnfitError
 from agent.state import Applied, NodeConfig
 from agent.status import Now, Status
 from agent.wireguard_key import public_key
@@ -45,13 +45,23 @@ class Reporting:
     async def hello(self, session: Session) -> None:
         """Introduce the node. Raises LeaderError, UnfitError."""
         facts = await self._measure()
-        applied = state.load(self._node.files, state.APPLIED, Applied)
+        applied = self._applied()
         epoch, generation = (applied.epoch, applied.generation) if applied else (0, 0)
         held = state.is_held(self._node.files)
         boot = self._node.machine.boot_id()
         await session.send(Hello(self._config.node, boot, facts, epoch, generation, held))
         self._session, self._sent, self._changed = session, None, None
         self.news.set()
+
+    def _applied(self) -> Applied | None:
+        """Return what is applied; damaged memory is told, and what runs is no worse for it."""
+        try:
+            applied = state.load(self._node.files, state.APPLIED, Applied)
+        except UnfitError as err:
+            self.problem("memory", Complaint("", str(err)))
+            return None
+        self.problem("memory")
+        return applied
 
     def gone(self) -> None:
         """Stop telling: the session has ended."""
@@ -90,16 +100,20 @@ class Reporting:
     async def tell(self) -> None:
         """Send a report if there is something new, else a heartbeat if one is due.
 
-        Raises LeaderError, UnfitError.
+        What cannot be asked now is told as a problem, beside what was known. Raises LeaderError.
         """
         self.news.clear()
         session = self._session
         if session is None:
             return
-        facts = await self._measure()
         changed, self._changed = self._changed, set()
+        facts = self._facts
         try:
+            facts = await self._measure()
             made = await self._status.report(self._now(facts), changed)
+        except UnfitError as err:
+            self._changed = None
+            made = self._unfit(err)
         except BaseException:
             self._changed = None  # nothing that was heard is lost
             raise
@@ -111,7 +125,25 @@ class Reporting:
         elif due:
             await session.send(Heartbeat())
 
-    def _now(self, facts: Facts) -> Now:
+    def _unfit(self, err: UnfitError) -> Report:
+        """Return what was sent last, or next to nothing, with what is wrong now."""
+        now = self._now(self._facts)
+        problems = (*now.problems, Complaint("", str(err)))
+        if self._sent is not None:
+            return replace(self._sent, sync="degraded", problems=problems)
+        boot, held = self._node.machine.boot_id(), state.is_held(self._node.files)
+        return Report(
+            node=self._config.node,
+            boot_id=boot,
+            epoch=0,
+            generation=0,
+            sync="degraded",
+            held=held,
+            problems=problems,
+            facts=now.facts,
+        )
+
+    def _now(self, facts: Facts | None) -> Now:
         problems = tuple(one for some in self._problems.values() for one in some)
         return Now(self._is_applying, problems, self._drift, facts)
 
@@ -129,7 +161,7 @@ class Reporting:
     def _look_for_drift(self) -> None:
         if self._is_applying or self._node.files.stat(state.JOURNAL) is not None:
             return
-        applied = state.load(self._node.files, state.APPLIED, Applied)
+        applied = self._applied()
         if applied is not None:
             units = unit_drift(applied, self._status.states, self._status.over())
             self._drift = (*file_drift(self._node.files, applied), *units)

@@ -91,9 +91,10 @@ class Requests:
     async def _pull(self, asked: Pull) -> None:
         podman, send = self._node.podman, self._session.send
         async with asyncio.timeout(asked.timeout_s + 1):
-            lines = podman.pull(asked.image, asked.policy, asked.timeout_s)
-            async for text in lines:
-                await send(PullProgress(asked.id, text))
+            pull = podman.pull(asked.image, asked.policy, asked.timeout_s)
+            async with aclosing(pull) as lines:
+                async for text in lines:
+                    await send(PullProgress(asked.id, text))
         digest = await podman.digest(asked.image)
         if digest is None:
             raise PullError(f"{asked.image} is not on this node")
@@ -134,7 +135,9 @@ async def gathered(source: AsyncIterator[T]) -> AsyncGenerator[list[T], None]:
         await reader
     finally:
         reader.cancel()
-        with suppress(asyncio.CancelledError, KatError):
+        with suppress(
+            asyncio.CancelledError, Exception
+        ):  # it has been raised above, or is not wanted
             await reader
 
 
@@ -143,7 +146,7 @@ async def _read(source: AsyncIterator[T], to: "asyncio.Queue[_Came[T]]") -> None
     try:
         async for one in source:
             await to.put((one,))
-    except KatError:
+    except Exception:
         await to.put(None)
         raise
     await to.put(None)

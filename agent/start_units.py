@@ -104,9 +104,16 @@ class Starter:
         except TimeoutError:
             return unit
         except UnitError as err:
-            lines = tuple(await self.node.journal.tail(unit, _TAIL))
-            return FailedUnit(unit, err.result, lines)
+            return FailedUnit(unit, err.result, await last_words(self.node, unit, _TAIL))
         return None
+
+
+async def last_words(node: NodePorts, unit: str, lines: int) -> tuple[str, ...]:
+    """Return the end of a unit's journal; a journal that does not answer has none."""
+    try:
+        return tuple(await node.journal.tail(unit, lines))
+    except UnfitError as err:
+        return (f"its journal cannot be read: {err}",)
 
 
 async def _each(

@@ -6,6 +6,7 @@ from typing import Final
 
 from agent import state
 from agent.ports import Container, NodePorts, UnitState
+from agent.start_units import last_words
 from agent.state import Applied
 from katgen.bundle import Entry
 from katgen.names import InstanceKey, NodeName
@@ -112,7 +113,7 @@ class Status:
             return ()
         known = self._lines.get(now.unit)
         if known is None or known[0] != now.since:
-            lines = tuple(await self.node.journal.tail(now.unit, LINES))
+            lines = await last_words(self.node, now.unit, LINES)
             known = self._lines[now.unit] = (now.since, lines)
         return known[1]
 

@@ -152,6 +152,15 @@ async def test_a_unit_that_fails_to_start_is_reported_and_stops_no_other() -> No
     assert list(node.podman.running) == ["kat.shop.web.1-1"]
 
 
+async def test_a_journal_that_does_not_answer_keeps_no_apply_from_its_end() -> None:
+    node, cluster = FakeNode(), Cluster()
+    node.systemd.failing[WEB1.unit] = "exit-code"
+    node.trace.fail("journal.tail", UnfitError("journalctl has not ended after 10 s"))
+    outcome = await cluster.apply(node.ports, cluster.target(1, WEB1))
+    assert [one.unit for one in outcome.failed] == [WEB1.unit]
+    assert node.files.stat(state.JOURNAL) is None
+
+
 async def test_a_job_is_begun_and_not_waited_for() -> None:
     node, cluster = FakeNode(), Cluster()
     job = instance(0, 1, workload="job", more="[Service]\nType=oneshot\n")

@@ -447,3 +447,42 @@ async def test_a_fault_of_the_agent_itself_does_not_end_it() -> None:
     node.trace.fail("machine.facts", RuntimeError("a bug"))
     async with running(node) as agent:
         await started(agent)
+
+
+async def test_damaged_memory_is_told_and_the_node_is_not_lost() -> None:
+    node, leader = fit(), FakeLeader()
+    async with running(node, leader) as agent:
+        await started(agent)
+    node.files.put(state.APPLIED, b"{damaged")
+    leader.session_.sent.clear()
+    async with running(node, leader) as agent:
+        await agent.until(lambda: agent.sync() == "degraded")
+        assert "applied.json is damaged" in leader.reports[-1].problems[0].text
+        hello = leader.session_.sent[0]
+        assert isinstance(hello, Hello)
+        assert (hello.epoch, hello.generation) == (0, 0)
+        await agent.pass_time(31)
+        assert Heartbeat() in leader.session_.sent
+        assert list(node.podman.running) == [CONTAINER]
+
+
+async def test_a_podman_that_does_not_answer_is_told_until_it_does() -> None:
+    node = fit()
+    async with running(node) as agent:
+        await started(agent)
+        node.trace.fail("podman.containers", UnfitError("Podman has not answered for 60 s"))
+        node.systemd.crash(f"{CONTAINER}.service", restarts=1)
+        await agent.until(lambda: bool(agent.leader.reports[-1].problems))
+        assert "Podman has not answered" in agent.leader.reports[-1].problems[0].text
+        assert len(agent.leader.reports[-1].units) > 0
+        await agent.pass_time(16)
+        assert agent.leader.reports[-1].problems == ()
+
+
+async def test_a_fault_while_logs_are_read_is_answered() -> None:
+    node = fit()
+    node.trace.fail("journal.read", RuntimeError("a bug"))
+    async with running(node) as agent:
+        agent.leader.say(ReadLogs("1", (f"{CONTAINER}.service",)))
+        (said,) = await answers(agent, 1)
+        assert said == Failed("1", "a fault in the agent; see its journal")
