@@ -208,6 +208,17 @@ class Cluster:
             f"{one.of.key}/{one.placement.ordinal}-{one.placement.incarnation}" for one in placed
         ]
 
+    def own(self, report: Report) -> Report:
+        """Return a report without units that are instances of no placement on its node.
+
+        What a node says of others' instances, or of none, is nothing to go by.
+        """
+        if self.rendered is None:
+            return report
+        placed = frozenset(self._placed(report.node))
+        units = tuple(one for one in report.units if not one.instance or one.instance in placed)
+        return msgspec.structs.replace(report, units=units)
+
     def bundle(self, node: NodeName, generation: int) -> BundleAnswer | None:
         """Return a node's part of a proposed or committed plan; None if it is neither."""
         return self.bundles.answer(node, generation)

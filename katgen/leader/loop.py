@@ -478,6 +478,7 @@ class Loop:
         cluster.heard[node] = self._clock.now()
         if isinstance(message, Heartbeat):
             return
+        message = cluster.own(message)
         before = cluster.reports.get(node)
         cluster.reports[node] = message
         cluster.applied[node] = (message.epoch, message.generation)

@@ -5,7 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from katgen.protocol import Complaint, Report, Verdict
+from katgen.names import InstanceKey
+from katgen.protocol import Complaint, Report, UnitReport, Verdict
 from tests.fakes.agents import FACTS, Box, leader
 from tests.unit.leader.given import workload
 from tests.unit.leader.test_loop import images
@@ -96,3 +97,19 @@ async def test_a_node_that_refuses_its_own_files_holds_back_what_runs_there_alon
         assert key == "default/web"
         path = "/etc/systemd/network/50-kat-br0.network"
         assert hold.message == f"node b refuses {path}: unsupported key"
+
+
+async def test_what_a_node_says_of_the_instances_of_others_is_not_taken() -> None:
+    async with leader(nodes=("a", "b")) as box, box.agent("a") as a, box.agent("b") as b:
+        await box.settled(await box.apply(workload("web")))
+        await box.until(lambda: [one.state for one in box.cluster.instances()] == ["running"])
+        (instance,) = box.cluster.instances()
+        liar = b if instance.node == "a" else a
+        unit = UnitReport(instance.unit, instance.key, active_state="failed", since=2.0)
+        other = UnitReport("kat.x.service", InstanceKey("default/web/9-9"), active_state="failed")
+        liar.say(
+            Report(liar.node, "boot", 1, liar.generation, "in sync", held=True, units=(unit, other))
+        )
+        await box.until(lambda: box.cluster.reports[liar.node].held)
+        assert [one.state for one in box.cluster.instances()] == ["running"]
+        assert "Failed" not in [one.reason for one in await box.chronicle.events()]
