@@ -12,6 +12,8 @@ from typing import Final
 
 _PLAIN: Final = re.compile(r"[\w./:@+-]+", re.ASCII)
 _LONGEST: Final = 2000
+_ONE_LINE: Final = {n: repr(chr(n))[1:-1] for n in (*range(32), 127, 0x85, 0x2028, 0x2029)}
+"""Whatever begins a line, or moves a terminal's cursor."""
 _PRIORITIES: Final = {
     logging.DEBUG: 7,
     logging.INFO: 6,
@@ -28,7 +30,8 @@ class LineFormatter(logging.Formatter):
         """Return the record as text."""
         prefix = f"<{_PRIORITIES.get(record.levelno, 5)}>"
         fields = getattr(record, "fields", {})
-        text = " ".join([record.getMessage(), *(f"{k}={value(v)}" for k, v in fields.items())])
+        said = record.getMessage()[:_LONGEST].translate(_ONE_LINE)
+        text = " ".join([said, *(f"{k}={value(v)}" for k, v in fields.items())])
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
         return "\n".join(f"{prefix}{line}" for line in text.splitlines())

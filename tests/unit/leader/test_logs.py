@@ -22,3 +22,11 @@ def test_the_priority_is_the_journal_s() -> None:
 
 def test_a_field_cannot_begin_a_line_or_another_field() -> None:
     assert line("request", path="/a\n<0>b c=d") == '<6>request path="/a\\n<0>b c=d"'
+
+
+def test_a_text_cannot_begin_a_line() -> None:
+    assert line("ignoring: a\n<0>b\x1b[2J\u2028c") == "<6>ignoring: a\\n<0>b\\x1b[2J\\u2028c"
+
+
+def test_a_text_has_an_end() -> None:
+    assert len(line("x" * 2_000_000)) == 2003
