@@ -8,7 +8,7 @@ import pwd
 import shutil
 import stat as modes
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -109,7 +109,8 @@ class DiskFiles:
             yield beside
         except BaseException:
             for _, new, _ in beside:
-                _unlink(new)
+                with suppress(OSError):  # the first fault is the one to tell
+                    _unlink(new)
             raise
 
     def delete(self, path: str) -> None:
