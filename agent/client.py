@@ -7,7 +7,7 @@ installed is checked against them (`agent.trust`, `agent.target`).
 import hashlib
 import logging
 import ssl
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,20 +113,22 @@ class LeaderSession:
             raise LeaderError(f"{self._base}: the bundle {generation} is none: {err}") from err
 
     async def contents(self, digests: Collection[str]) -> Mapping[str, bytes]:
-        """Fetch files by digest. Raises LeaderError if one is missing, or is not what it should."""
-        found: dict[str, bytes] = {}
-        for wanted in _batches(sorted(set(digests))):
-            body = msgspec.json.encode(wanted)
-            data = await self._https.ask("POST", "contents", body)
-            try:
-                answer = _contents.decode(data)
-            except (msgspec.DecodeError, UnicodeDecodeError) as err:
-                raise LeaderError(f"{self._base}: contents: {err}") from err
-            for digest in wanted:
-                if hashlib.sha256(answer.get(digest, b"")).hexdigest() != digest:
-                    how = "corrupt" if digest in answer else "missing"
-                    raise LeaderError(f"{self._base}: the content {digest[:12]} is {how}")
-                found[digest] = answer[digest]
+        """Fetch some of these files: as many as the leader puts into one answer.
+
+        Raises LeaderError if none comes, or one that is not what it should be.
+        """
+        wanted = sorted(set(digests))[:BATCH]
+        data = await self._https.ask("POST", "contents", msgspec.json.encode(wanted))
+        try:
+            answer = _contents.decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError) as err:
+            raise LeaderError(f"{self._base}: contents: {err}") from err
+        found = {digest: answer[digest] for digest in wanted if digest in answer}
+        for digest, content in found.items():
+            if hashlib.sha256(content).hexdigest() != digest:
+                raise LeaderError(f"{self._base}: the content {digest[:12]} is corrupt")
+        if wanted and not found:
+            raise LeaderError(f"{self._base}: the content {wanted[0][:12]} is missing")
         return found
 
 
@@ -211,8 +213,3 @@ def _kind(text: str) -> str:
         return _tags.decode(text).type[:64]
     except (msgspec.DecodeError, UnicodeEncodeError):
         return ""
-
-
-def _batches(digests: list[str]) -> Iterator[list[str]]:
-    for first in range(0, len(digests), BATCH):
-        yield digests[first : first + BATCH]

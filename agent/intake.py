@@ -45,6 +45,16 @@ class Intake:
         """Stage and verify a proposal, and say what the node thinks of it."""
         number = asked.generation
         self.abort_all()
+        verdict = Verdict(number, "unfit")
+        try:
+            verdict = await self._judge(session, asked)
+        finally:
+            if verdict.outcome != "ok":  # cancelled ones too: the scratch tree is memory
+                unstage(self._node, number)
+        return verdict
+
+    async def _judge(self, session: Session, asked: Propose) -> Verdict:
+        number = asked.generation
         try:
             async with self._staging, asyncio.timeout(LIMIT_S):
                 staged = await self._stage(session, number, asked.root, asked.size)
@@ -57,7 +67,6 @@ class Intake:
             text = f"it took longer than {LIMIT_S} s"
             return Verdict(number, "unfit", (Complaint("", text),))
         if refused:
-            unstage(self._node, number)
             return Verdict(number, "refused", tuple(refused))
         self._staged = staged
         return Verdict(number, "ok")

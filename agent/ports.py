@@ -274,7 +274,10 @@ class Session(Protocol):
         """Fetch a bundle. Raises LeaderError."""
 
     async def contents(self, digests: Collection[str]) -> Mapping[str, bytes]:
-        """Fetch files by digest. Raises LeaderError if one is missing."""
+        """Fetch some of these files by digest: at least one, as many as fit into an answer.
+
+        Raises LeaderError if none comes.
+        """
 
 
 class LeaderError(KatError):

@@ -1,7 +1,7 @@
 """Contents that a target needs, fetched once; and the scratch tree in which tools look at them."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,7 +13,7 @@ from katgen.bundle import Entry
 
 SCRATCH: Final = "/run/kat/staged"
 """In memory: nothing here outlives a boot, and nothing waits for a disk."""
-_AT_ONCE: Final = 200
+_AT_ONCE: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +41,15 @@ async def stage(target: Target, session: Session, node: NodePorts) -> Staged:
     """Fetch what is missing, check and keep it. Raises LeaderError, UnfitError."""
     fresh = _fresh(target, node)
     missing = sorted({entry.digest for entry in fresh if not _is_here(node, entry.digest)})
-    for some in _some(missing):
-        got = await session.contents(some)
-        node.files.write_all([_checked(digest, got.get(digest)) for digest in some])
+    left = missing
+    while left:
+        got = await session.contents(left[:_AT_ONCE])
+        came = [digest for digest in left[:_AT_ONCE] if digest in got]
+        if not came:
+            raise LeaderError(f"the leader does not have the content {left[0]}")
+        # Each answer is written before the next is asked for: together they may be large.
+        node.files.write_all([_checked(digest, got[digest]) for digest in came])
+        left = [digest for digest in left if digest not in got]
     node.files.flush({state.content_path(digest).rpartition("/")[0] for digest in missing})
     return Staged(target, fresh)
 
@@ -72,17 +78,10 @@ def _is_here(node: NodePorts, digest: str) -> bool:
     return found is not None and found.digest == digest
 
 
-def _checked(digest: str, content: bytes | None) -> NewFile:
-    if content is None:
-        raise LeaderError(f"the leader does not have the content {digest}")
+def _checked(digest: str, content: bytes) -> NewFile:
     if hashlib.sha256(content).hexdigest() != digest:
         raise LeaderError(f"the leader sent another content than {digest}")
     return NewFile(state.content_path(digest), content, state.PRIVATE)
-
-
-def _some(digests: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(digests), _AT_ONCE):
-        yield digests[start : start + _AT_ONCE]
 
 
 def spread(node: NodePorts, scratch: str, entries: Iterable[Entry]) -> None:

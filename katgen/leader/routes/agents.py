@@ -1,5 +1,6 @@
 """What agents ask: each of its own node alone."""
 
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -16,6 +17,8 @@ PING_S: Final = 10.0
 MESSAGE_BYTES: Final = 4 << 20
 DIGESTS: Final = 1000
 """Of one request."""
+ANSWER_BYTES: Final = 16 << 20
+"""Of contents; an agent takes 64 MiB at most."""
 
 
 async def _session(request: web.Request) -> web.StreamResponse:
@@ -48,7 +51,18 @@ async def _contents(request: web.Request) -> web.Response:
     if len(digests) > DIGESTS:
         raise InputError(f"{len(digests)} digests are too many; the most is {DIGESTS}")
     found = request.app[SERVICES].view.contents(node_of(request), digests)
-    return web.Response(body=msgspec.msgpack.encode(found), content_type="application/msgpack")
+    body = msgspec.msgpack.encode(dict(fitting(found)))
+    return web.Response(body=body, content_type="application/msgpack")
+
+
+def fitting(contents: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
+    """Yield files up to the size of an answer, one at least; agents ask again for the others."""
+    size = 0
+    for digest, content in contents.items():
+        size += len(content)
+        if size > ANSWER_BYTES and size != len(content):
+            return
+        yield digest, content
 
 
 _NODE: Final = f"{API}/nodes/{{node}}"

@@ -86,6 +86,16 @@ async def test_an_aborted_proposal_changes_nothing() -> None:
         assert agent.node.files.below("/run/kat/staged") == {}
 
 
+async def test_a_proposal_that_could_not_be_verified_leaves_nothing_in_memory() -> None:
+    node = fit()
+    node.tools.missing.add("nft")
+    async with running(node) as agent:
+        agent.leader.say(agent.leader.plan(1, *WEB))
+        await agent.until(lambda: len(verdicts(agent)) == 1)
+        assert verdicts(agent)[0].outcome == "unfit"
+        assert node.files.below("/run/kat/staged") == {}
+
+
 async def cut(node: FakeNode, leader: FakeLeader) -> None:
     """Have an apply end as by SIGKILL, before anything is started."""
     node.trace.fail(f"systemd.begin {TARGET}", KilledError("cut here"))

@@ -1,3 +1,5 @@
+from collections.abc import Collection, Mapping
+
 import pytest
 
 from agent import state
@@ -65,3 +67,15 @@ async def test_nothing_of_an_aborted_proposal_is_left_in_the_scratch_tree() -> N
     node.files.put("/run/kat/staged/8/etc/kat/kat.nft", b"")
     unstage(node.ports, 7)
     assert list(node.files.below("/run/kat/staged")) == ["/run/kat/staged/8/etc/kat/kat.nft"]
+
+
+async def test_what_does_not_fit_into_one_answer_is_asked_for_again() -> None:
+    class Narrow(FakeSession):
+        async def contents(self, digests: Collection[str]) -> Mapping[str, bytes]:
+            return await FakeSession.contents(self, list(digests)[:1])
+
+    node, cluster = FakeNode(), Cluster()
+    target = cluster.target(1, instance(0, 1), instance(1, 2), instance(2, 3))
+    session = Narrow(files=cluster.contents)
+    await stage(target, session, node.ports)
+    assert sorted(session.asked) == sorted(entry.digest for entry in target.entries.values())
