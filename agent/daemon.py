@@ -12,6 +12,7 @@ from typing import Final
 import click
 
 from agent import state
+from agent.alone import alone
 from agent.client import Identity, Leader
 from agent.exits import Exit
 from agent.loop import Agent
@@ -55,7 +56,8 @@ async def _run() -> None:
             what = "this machine is no node of KAT"
             raise RefusedError([Problem(Source(), what, "`kat-agent init` makes it one")])
         leader = Leader(Identity(config.node, config.leader, Path(state.AGENT)))
-        await Agent(node, config, leader).run(stopping)
+        with alone():
+            await Agent(node, config, leader).run(stopping)
 
 
 def _log_to_journal() -> None:

@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from agent import state
+from agent.alone import alone
 from agent.apply import Outcome
 from agent.drift import file_drift, unit_drift
 from agent.exits import Exit
@@ -118,7 +119,8 @@ async def _roll_back() -> Outcome:
         if is_running:
             await node.systemd.stop(AGENT_UNIT, STOP_S)
         try:
-            return await roll_back(node)
+            with alone():
+                return await roll_back(node)
         finally:
             if is_running:
                 await node.systemd.start(AGENT_UNIT, STOP_S)

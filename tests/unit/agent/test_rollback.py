@@ -49,3 +49,12 @@ async def test_resume_lifts_the_hold() -> None:
     assert lift_hold(node.ports)
     assert not state.is_held(node.files)
     assert not lift_hold(node.ports)
+
+
+async def test_the_nodes_policy_is_asked_about_what_ran_before_it() -> None:
+    node = await after_two()
+    node.files.put(state.POLICY, b'namespaces = ["other"]\n')
+    with pytest.raises(UnfitError, match="namespace shop may not run here"):
+        await roll_back(node.ports)
+    assert list(node.podman.running) == ["kat.shop.web.0-2"]
+    assert not state.is_held(node.files)
