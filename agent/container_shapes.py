@@ -47,7 +47,7 @@ _RETRIES: Final = re.escape(
 )
 _MISSING: Final = re.escape(r"""/bin/sh -c "! /usr/bin/podman image exists \"$$1\"" sh """)
 _NEEDS: Final = rf"kat-nft\.service(?: {_OF}-build\.service)?"
-_DESCRIPTION: Final = r"(?:%i)?(?:[^%]|%%)+"
+_DESCRIPTION: Final = r"(?:%i)?(?:[^%]|%%)*"
 _HEALTH: Final = {"Cmd": _RAW, "Interval": r"\d+s", "Timeout": r"\d+s"}
 
 CONTAINER: Final = shapes(
@@ -150,7 +150,7 @@ _BIND: Final = re.compile(
 _TMPFS: Final = re.compile(
     r'type=tmpfs,"target=(?:[^"]|"")*"(?:,tmpfs-size=\d+)?,tmpfs-mode=1777', re.DOTALL
 )
-_DEVICE: Final = re.compile(r"/[^:]+|(?:nvidia|amd|intel)\.com/gpu=\d+", re.DOTALL)
+_DEVICE: Final = re.compile(r"/[^:]*|(?:nvidia|amd|intel)\.com/gpu=\d+", re.DOTALL)
 _STEMS: Final = re.compile(
     rf"(?P<stem>kat\.(?P<ns>{LABEL})\.(?P<workload>{LABEL})(?:\.[a-z0-9-]+)?)\.(?:container|build)"
 )

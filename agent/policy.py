@@ -21,8 +21,24 @@ from katgen.protocol import Complaint
 
 TOOL: Final = "node policy"
 SHAPE: Final = "node"
-_KATS: Final = ("/var/lib/kat", "/run/kat", "/etc/kat")
-_SHARED: Final = ("/var/lib/kat/volumes", "/var/lib/kat/config", "/var/lib/kat/ingress")
+_KATS: Final = (
+    *(
+        f"/var/lib/kat/{name}"
+        for name in (
+            "agent",
+            "content",
+            "dns",
+            "etcd",
+            "generations",
+            "leader",
+            "runs",
+            "wireguard",
+        )
+    ),
+    "/run/kat",
+    "/etc/kat",
+)
+"""What KAT itself lives on. Volumes may lie anywhere else below /var/lib/kat."""
 _FIRST_MAPPED: Final = 65536
 """Below it are the machine's own users, root first."""
 _RANGE: Final = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?")
@@ -84,9 +100,10 @@ def complaints(policy: Policy, texts: Texts) -> tuple[Complaint, ...]:
 
 def _secrets_of_kat(asks: Asked) -> Iterator[str]:
     """Yield mounts of what KAT itself lives on, its keys too: no policy allows them."""
-    own = (*_SHARED, "/run/kat/ingress", f"/run/kat/secrets/{asks.own.get('stem', '-')}")
+    own = ("/run/kat/ingress", f"/run/kat/secrets/{asks.own.get('stem', '-')}")
     for source in asks.sources:
-        if is_below(_real(source), _KATS) and not is_below(_real(source), own):
+        real = _real(source)
+        if real == "/var/lib/kat" or (is_below(real, _KATS) and not is_below(real, own)):
             yield f"{source} is KAT's own, and no container sees it"
         if _leads_elsewhere(source):
             yield f"{source} leads anywhere on this machine"

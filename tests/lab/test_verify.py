@@ -47,18 +47,18 @@ def test_what_kat_renders_is_taken(node: Node) -> None:
 @pytest.mark.parametrize(
     ("path", "line", "tool", "text"),
     [
-        (API, "[Container]\nNoSuchKey=1", "quadlet", "unsupported key 'NoSuchKey'"),
+        (API, "[Container]\nNoSuchKey=1", "node", "KAT writes no such NoSuchKey="),
         (API, '[Container]\nExec=a ";" touch /x', "quadlet", "with 2 commands"),
-        (API, "[Service]\nRestart=perhaps", "systemd-analyze verify", "perhaps"),
-        (TARGET, "[Unit]\nNoSuchKey=1", "systemd-analyze verify", "NoSuchKey"),
+        (API, "[Service]\nRestart=perhaps", "node", "KAT writes no such Restart="),
+        (TARGET, "[Unit]\nConflicts=sshd.service", "node", "KAT writes no such Conflicts="),
         (TIMER, "[Timer]\nOnCalendar=someday", "systemd-analyze calendar", "someday"),
-        (SERVICES, "add rule inet kat nowhere accept", "nft", "Could not process rule"),
-        (KAT_NFT, "bogus", "nft", "syntax error"),
-        (TMPFILES, "d relative", "systemd-tmpfiles", "relative"),
-        (SYSUSERS, "u a b c d e f g", "systemd-sysusers", "kat.conf"),
+        (SERVICES, "add rule inet kat sticky-77 jump balance", "nft", "Could not process rule"),
+        (KAT_NFT, 'include "/etc/shadow"', "node", "no line that KAT writes"),
+        (TMPFILES, "f+ /etc/kat/policy 0644 root root -", "node", "no line that KAT writes"),
+        (SYSUSERS, "u evil 0 - /root /bin/sh", "node", "no line that KAT writes"),
     ],
 )  # fmt: skip
-def test_each_fault_is_named_in_the_tools_own_words(
+def test_each_fault_is_named_by_the_node_or_in_the_tools_own_words(
     node: Node, path: str, line: str, tool: str, text: str
 ) -> None:
     found = verified(node, {path: line})
