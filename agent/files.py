@@ -99,10 +99,9 @@ class DiskFiles:
             for file in files:
                 with _saying(file.path):
                     real = self._real(file.path)
-                    self._prepare(os.path.dirname(real))  # noqa: PTH120 -- text, not a Path
                     new = _beside(real)
                     beside.append((file.path, new, real))
-                    _fill(new, file)
+                    self._put_beside(new, file)
             for path, new, _ in beside:
                 with _saying(path):
                     _sync(new)
@@ -112,6 +111,17 @@ class DiskFiles:
                 with suppress(OSError):  # the first fault is the one to tell
                     _unlink(new)
             raise
+
+    def _put_beside(self, new: str, file: NewFile) -> None:
+        """Write a new file; its folder may have been taken away since it was last looked at."""
+        folder = os.path.dirname(new)  # noqa: PTH120 -- text, not a Path
+        self._prepare(folder)
+        try:
+            _fill(new, file)
+        except FileNotFoundError:
+            self._seen.discard(folder)
+            self._prepare(folder)
+            _fill(new, file)
 
     def delete(self, path: str) -> None:
         """Delete a file or a link, never what a link leads to."""

@@ -183,3 +183,12 @@ def test_the_fake_forgets_what_was_not_flushed_when_power_is_lost() -> None:
 def own() -> str:
     """Return who runs the test: it may not give files away."""
     return f"{pwd.getpwuid(os.geteuid()).pw_name}:{grp.getgrgid(os.getegid()).gr_name}"
+
+
+def test_a_folder_that_somebody_took_away_is_made_again(tmp_path: Path) -> None:
+    disk = DiskFiles(tmp_path)
+    disk.write("/etc/kat/a", b"x", owner=own())
+    (tmp_path / "etc/kat/a").unlink()
+    (tmp_path / "etc/kat").rmdir()
+    disk.write("/etc/kat/a", b"x", owner=own())
+    assert (tmp_path / "etc/kat/a").read_bytes() == b"x"
