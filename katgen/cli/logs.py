@@ -24,6 +24,7 @@ _EPILOG = """\b
 On a node: journalctl -u 'kat.<namespace>.<workload>.*'"""
 _COLOURS = ("cyan", "magenta", "green", "yellow", "blue")
 _LAST = 100
+_TIME_MAX = 2.0**33
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -70,9 +71,11 @@ def command(
         raise failure(what, f"katcall describe workload {workload} -n {namespace} says why")
     request = Request(path("n", namespace, "workloads", workload, "logs"), query=query)
     labels = {} if slash or len(known) == 1 else _labels(known)
+    is_whole = True
     for line in leader.lines(request, Line):
+        is_whole &= bool(line.instance)  # else it is the leader's own: a node cannot be asked
         _show(line, labels, form, has_time=timestamps)
-    return Exit.FINE
+    return Exit.FINE if is_whole else Exit.UNFINISHED
 
 
 def _query(given: Mapping[str, str | bool | int | None]) -> dict[str, str]:
@@ -122,4 +125,6 @@ def _parts(line: Line, labels: dict[str, str], *, has_time: bool) -> Iterator[st
 def _stamp(time: float) -> str:
     from datetime import UTC, datetime  # noqa: PLC0415 -- beside its only use
 
-    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return datetime.fromtimestamp(min(max(time, 0), _TIME_MAX), UTC).strftime(
+        "%Y-%m-%dT%H:%M:%S.%fZ"
+    )

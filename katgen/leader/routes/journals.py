@@ -23,6 +23,7 @@ _LOG: Final = logging.getLogger(__name__)
 _WAITING: Final = 64
 """Answers of agents that a slow reader may leave waiting."""
 _EVERYTHING: Final = -1
+_TIME_MAX: Final = 2.0**33
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -100,7 +101,9 @@ async def _pump(
             async for answer in answers:
                 if isinstance(answer, LogLines):
                     for one in answer.lines:
-                        await queue.put(Line(one.time, units.get(one.unit, ""), one.text))
+                        if one.unit in units:  # the instances of others are not an agent's to quote
+                            time = min(max(one.time, 0.0), _TIME_MAX)
+                            await queue.put(Line(time, units[one.unit], one.text))
                 elif isinstance(answer, Failed):
                     await queue.put(Line(0, "", f"node {node}: {answer.text}"))
     except NotConnectedError as err:

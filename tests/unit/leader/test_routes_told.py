@@ -14,7 +14,7 @@ from katgen.leader.documents import ObjectKey
 from katgen.leader.routes import wire
 from katgen.leader.store import Transaction
 from katgen.names import NodeName
-from katgen.protocol import LogLine, LogLines, ReadLogs, ToAgent, ToLeader
+from katgen.protocol import LogEnd, LogLine, LogLines, ReadLogs, ToAgent, ToLeader
 from tests.unit.leader.api import UID, Api, Told, api
 from tests.unit.leader.given import NOW, workload
 
@@ -202,3 +202,22 @@ async def test_explanations_events_and_plans_are_passed_on(kat: Api) -> None:
     (event,) = (await kat.get("/v1alpha1/events?namespace=shop&workload=web"))["items"]
     assert (event["namespace"], event["name"]) == ("shop", "web")
     assert (await kat.get("/v1alpha1/plans"))["items"][0]["generation"] == 7
+
+
+@dataclass
+class Quoting(Told):
+    """An agent that has lines of others too, and odd times."""
+
+    async def stream(self, node: NodeName, request: ToAgent) -> AsyncIterator[ToLeader]:  # noqa: ARG002 -- the port's signature
+        mine, other = "kat.default.web.0-1.service", "kat.default.bank.0-1.service"
+        yield LogLines("1", (LogLine(1, other, "not mine"), LogLine(1, "", "nobody's")))
+        yield LogLines("1", (LogLine(1e300, mine, "late"), LogLine(-1e300, mine, "early")))
+        yield LogEnd("1")
+
+
+async def test_an_agent_quotes_what_it_was_asked_for_alone() -> None:
+    async with api(Quoting()) as kat:
+        assert await lines(kat, "/v1alpha1/n/default/workloads/web/logs") == [
+            {"time": 2.0**33, "instance": "web/0-1", "text": "late"},
+            {"time": 0.0, "instance": "web/0-1", "text": "early"},
+        ]
