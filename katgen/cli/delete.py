@@ -1,5 +1,6 @@
 """`katcall delete`."""
 
+import time
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
@@ -11,7 +12,7 @@ from katgen.cli.connection import Leader, Request, path
 from katgen.cli.exits import Exit
 from katgen.cli.failures import LeaderError
 from katgen.cli.nouns import BY_KIND, Noun, targets
-from katgen.cli.output import Form, print_json
+from katgen.cli.output import Form, print_json, remark
 from katgen.cli.waiting import say_done, wait
 from katgen.cli.written import Wait, say_changed, wait_from
 from katgen.leader.answers import Changed, Progress, Written
@@ -63,10 +64,7 @@ def command(
     waiting = wait_from(no_wait=bool(given["no_wait"]), timeout=str(given["timeout"]))
     things = [*(_in_files(files, namespace) if files else _named(words, namespace))]
     ignores = bool(given["ignore_not_found"])
-    answers = [one for thing in things if (one := _deleted(leader, thing, ignores=ignores))]
-    if form is Form.TABLE:
-        for changed in (each for one in answers for each in one.changed):
-            say_changed(changed)
+    answers = _all_deleted(leader, things, form, ignores=ignores)
     lasts = _waited(leader, answers, waiting, form)
     if form is Form.JSON:
         print_json({"items": answers, "progress": lasts})
@@ -75,13 +73,38 @@ def command(
     return Exit.FINE
 
 
+def _all_deleted(
+    leader: Leader, things: Sequence[Thing], form: Form, *, ignores: bool
+) -> list[Written]:
+    """Delete one after the other, and tell what went even if one does not. Raises LeaderError."""
+    answers: list[Written] = []
+    try:
+        for thing in things:
+            if answer := _deleted(leader, thing, ignores=ignores):
+                answers.append(answer)
+                _say(answer, form)
+    except LeaderError:
+        if form is Form.JSON:  # standard output has the problems, and no second document
+            for changed in (each for one in answers for each in one.changed):
+                remark(f"{changed.kind} {changed.namespace}/{changed.name} {changed.result}")
+        raise
+    return answers
+
+
+def _say(answer: Written, form: Form) -> None:
+    if form is Form.TABLE:
+        for changed in answer.changed:
+            say_changed(changed)
+
+
 def _waited(
     leader: Leader, answers: Sequence[Written], waiting: Wait, form: Form
 ) -> Sequence[Progress]:
     if not waiting.is_wanted:
         return []
     versions = dict.fromkeys(one.resource_version for one in answers)
-    return [wait(leader, one, waiting.timeout_s, form) for one in versions]
+    end = time.monotonic() + waiting.timeout_s  # of all of them together
+    return [wait(leader, one, max(0.0, end - time.monotonic()), form) for one in versions]
 
 
 def _named(words: Sequence[str], namespace: str) -> Iterator[Thing]:

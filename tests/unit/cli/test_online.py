@@ -92,6 +92,17 @@ class TestDelete:
             "shop/web: uses the Config 'conf'; delete it first\n1 problem\n"
         )
 
+    def test_of_several_tells_what_is_gone_before_one_is_refused(
+        self, leader: FakeLeader, capsys: Captured
+    ) -> None:
+        leader.answer("DELETE /n/shop/workloads/web", {"resourceVersion": "41"})
+        problem = {"at": "shop/web", "what": "uses the Config 'conf'", "hint": "delete it first"}
+        leader.refuse("DELETE /n/shop/configs/conf", 409, "in use", problem)
+        assert run(["delete", "workload/web", "cm/conf", "-n", "shop"]) == 3
+        assert capsys.readouterr().out == "Workload shop/web deleted\n"
+        assert run(["delete", "workload/web", "cm/conf", "-n", "shop", "--json"]) == 3
+        assert capsys.readouterr().err == "Workload shop/web deleted\n"
+
     def test_of_what_is_not_there(self, leader: FakeLeader, capsys: Captured) -> None:
         assert run(["delete", "cm", "none", "--ignore-not-found"]) == 0
         assert run(["delete", "cm", "none"]) == 1
@@ -149,13 +160,20 @@ class TestLogs:
         leader.stream("GET /n/shop/workloads/web/logs", line)
         assert printed(capsys, "logs", "web/0-3", "-n", "shop") == "  hello\n"
 
-    def test_a_node_that_cannot_be_asked_is_a_remark(
+    def test_a_time_that_no_calendar_has_is_cut(self, leader: FakeLeader, capsys: Captured) -> None:
+        line = {"time": 1e300, "instance": "web/0-3", "text": "hello"}
+        leader.stream("GET /n/shop/workloads/web/logs", line)
+        assert printed(capsys, "logs", "web/0-3", "-n", "shop", "-t") == (
+            "2242-03-16T12:56:32.000000Z hello\n"
+        )
+
+    def test_a_node_that_cannot_be_asked_is_a_remark_and_logs_are_not_whole(
         self, leader: FakeLeader, capsys: Captured
     ) -> None:
         leader.stream(
             "GET /n/shop/workloads/web/logs", {"time": 0, "instance": "", "text": "node b: away"}
         )
-        assert run(["logs", "web", "-n", "shop"]) == 0
+        assert run(["logs", "web", "-n", "shop"]) == 5
         captured = capsys.readouterr()
         assert (captured.out, captured.err) == ("", "node b: away\n")
 
