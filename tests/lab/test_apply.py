@@ -205,9 +205,15 @@ def test_what_was_applied_comes_back_with_a_reload_of_systemd(story: Story) -> N
 
 def test_a_container_without_a_unit_is_removed_at_the_start(story: Story) -> None:
     story.go(web())
-    story.node.run(["podman", "run", "-d", "-q", "--name", "kat.default.old.0-1", BUSYBOX, "top"])
+    own = ("PODMAN_SYSTEMD_UNIT=kat.default.old.0-1.service", "kat.instance=default/old/0-1")
+    start = ["podman", "run", "-d", "-q", "--name"]
+    labels = [word for one in own for word in ("--label", one)]
+    story.node.run([*start, "kat.default.old.0-1", *labels, BUSYBOX, "top"])
+    story.node.run([*start, "kat.somebodys", BUSYBOX, "top"])
     assert story.resume() == {"resumed": False}
-    assert running(story.node) == ["kat.default.web.0-1", "kat.default.web.1-2"]
+    left = running(story.node)
+    story.node.run(["podman", "rm", "-f", "-t", "0", "kat.somebodys"])
+    assert left == ["kat.default.web.0-1", "kat.default.web.1-2", "kat.somebodys"]
 
 
 def test_killed_again_and_again_it_converges(story: Story) -> None:
