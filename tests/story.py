@@ -20,8 +20,9 @@ from tests.lab.registry import push, registry
 REBOOT = "systemctl reboot"
 PAGE = "hello from $(hostname)"
 SERVE = f"echo {PAGE} >/tmp/index.html; trap exit TERM; httpd -f -p 8080 -h /tmp & wait"
-MIRROR = '[[registry]]\nprefix = "docker.io"\nlocation = "{where}"\ninsecure = true\n'
-_IMAGE = re.compile(r"^\s*image: docker\.io/(\S+)$", re.MULTILINE)
+MIRRORED = ("docker.io", "quay.io")
+MIRROR = '[[registry]]\nprefix = "{of}"\nlocation = "{where}"\ninsecure = true\n'
+_IMAGE = re.compile(r"^\s*image: (?:docker|quay)\.io/(\S+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,22 +33,23 @@ class Told:
     printed: tuple[str, ...]
 
 
-def prepare(node: Node, example: str) -> None:
-    """Put the examples on a node, and make the images that one of them names available."""
+def prepare(node: Node, *names: str) -> None:
+    """Put the examples on a node, and make the images that these of them name available."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         archive.add(REPOSITORY / "examples", "root/examples")
     node.run(["tar", "-x", "-C", "/", "--no-same-owner"], stdin=buffer.getvalue())
     where = registry(node)
     stand_in = import_busybox(node, "localhost/stand-in:1", f'CMD ["sh", "-c", "{SERVE}"]')
-    for image in images_of(example):
+    for image in sorted({image for name in names for image in images_of(name)}):
         push(node, stand_in, f"{where}/{image}")
     node.run(["podman", "rmi", "-f", stand_in])
-    node.put("/etc/containers/registries.conf.d/50-lab.conf", MIRROR.format(where=where).encode())
+    mirrors = "".join(MIRROR.format(of=of, where=where) for of in MIRRORED)
+    node.put("/etc/containers/registries.conf.d/50-lab.conf", mirrors.encode())
 
 
 def images_of(example: str) -> list[str]:
-    """Return the images of docker.io that an example names, without the registry."""
+    """Return the images that an example names, without their registries."""
     files = sorted((REPOSITORY / "examples" / example).glob("*.kat"))
     return [image for path in files for image in _IMAGE.findall(path.read_text(encoding="utf-8"))]
 
