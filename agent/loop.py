@@ -216,9 +216,10 @@ class Agent:
     def _fail(self, topic: str, complaints: tuple[Complaint, ...]) -> None:
         """Say what went wrong, and try again later."""
         self._refuse(topic, complaints)
-        wait = min(RETRIES_S, TICK_S * 2**self._failures) if self._failures < 8 else RETRIES_S  # noqa: PLR2004 -- no huge powers
+        tick = self._settings.tick_seconds
+        wait = min(RETRIES_S, tick * 2**self._failures) if self._failures < 16 else RETRIES_S  # noqa: PLR2004 -- no huge powers
         self._failures += 1
-        self._retry_at = self._node.clock.boottime() + wait - TICK_S / 2
+        self._retry_at = self._node.clock.boottime() + wait - tick / 2
 
     # --- the leader -------------------------------------------------------------------------------
 
