@@ -22,7 +22,7 @@ apiVersion: kat/v1alpha1
 kind: ClusterConfiguration
 metadata: {name: lab}
 spec: {clusterCIDR: 10.100.0.0/16, serviceCIDR: 10.101.0.0/16, overlay: host-gateway,
-  nodeSubnetBits: BITS}
+  SETTINGS}
 """
 CONFIG = "/root/cluster.kat"
 APPLY_S = 120
@@ -111,16 +111,15 @@ def one_node(
     *,
     files: Mapping[str, bytes] | None = None,
     disks: Mapping[str, str] | None = None,
-    subnet_bits: int = 8,
+    settings: str = "",
 ) -> Iterator[OneNode]:
     """Boot a host, give it a registry with an image, and make a cluster of it.
 
-    Addresses rest before they are used again: a test that replaces many instances needs a larger
-    subnet.
+    `settings` are more fields of its ClusterConfiguration: `nodeSubnetBits: 12`.
     """
     with host(files=files, kat=True, disks=disks) as node:
         image = with_registry(node)
-        node.put(CONFIG, CLUSTER.replace("BITS", str(subnet_bits)).encode())
+        node.put(CONFIG, CLUSTER.replace("SETTINGS", settings).encode())
         made = node.run(["kat-agent", "init", "--config", CONFIG], timeout_s=APPLY_S)
         yield OneNode(node, image, made.stdout)
 
