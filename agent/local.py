@@ -53,6 +53,8 @@ async def _report() -> Report:
         own = Status(node, config.node)
         now = Now(applying=is_applying)
         report = await own.report(now)
+        if await own.look_at_containers():
+            report = await own.report(now, ())
         drift: tuple[Drift, ...] = ()
         if applied is not None and not is_applying:
             drift = (*file_drift(node.files, applied), *unit_drift(applied, own.states, own.over()))

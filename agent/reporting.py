@@ -82,10 +82,8 @@ class Reporting:
             self.news.set()
 
     def applying(self, *, now: bool) -> None:
-        """Tell whether an apply is under way; after it, everything is looked at."""
+        """Tell whether an apply is under way. What it changes is heard of as any change is."""
         self._is_applying = now
-        if not now:
-            self._changed = None
         self.news.set()
 
     def tick(self) -> None:
@@ -124,6 +122,18 @@ class Reporting:
             self._sent = made
         elif due:
             await session.send(Heartbeat())
+        if not self._is_applying:
+            await self._look_at_containers()
+
+    async def _look_at_containers(self) -> None:
+        """Ask Podman, after what systemd knows has been told."""
+        try:
+            if await self._status.look_at_containers():
+                self.news.set()
+        except UnfitError as err:
+            self.problem("containers", Complaint("", f"images and health are not known: {err}"))
+        else:
+            self.problem("containers")
 
     def _unfit(self, err: UnfitError) -> Report:
         """Return what was sent last, or next to nothing, with what is wrong now."""

@@ -37,6 +37,7 @@ class Status:
     _lines: dict[str, tuple[float, tuple[str, ...]]] = field(default_factory=dict)
     _containers: dict[str, Container] = field(default_factory=dict)
     _digests: dict[str, str] = field(default_factory=dict)
+    _containers_due: bool = False
 
     async def report(self, now: Now, changed: Collection[str] | None = None) -> Report:
         """Return the state of the node. `changed`: units to ask for again; None asks for all."""
@@ -44,8 +45,7 @@ class Status:
         applied = state.load(files, state.APPLIED, Applied)
         entries = _with_units(applied.entries) if applied else {}
         asked = await self._refresh(entries, changed)
-        if asked or changed is None:
-            await self._look_at_containers()
+        self._containers_due |= bool(asked) or changed is None
         instances = {i.unit: i.instance for i in applied.manifest.instances} if applied else {}
         units = [await self._unit(unit, instances) for unit in sorted(entries)]
         return Report(
@@ -80,13 +80,21 @@ class Status:
             self.states.update(await self.node.systemd.states(asked))
         return asked
 
-    async def _look_at_containers(self) -> None:
-        """Learn images and health; names of images only if one is new."""
+    async def look_at_containers(self) -> bool:
+        """Learn images and health for the next report, if units have changed; False if not.
+
+        Apart from `report`, which tells what systemd knows: Podman can take its time, the more so
+        while it starts containers.
+        """
+        if not self._containers_due:
+            return False
         containers = await self.node.podman.containers()
+        self._containers_due = False
         self._containers = {one.unit or f"{one.name}.service": one for one in containers}
         if any(one.image_id not in self._digests for one in containers):
             images = await self.node.podman.images()
             self._digests = {image: _digest(names) for image, names in images.items()}
+        return True
 
     async def _unit(self, unit: str, instances: Mapping[str, InstanceKey]) -> UnitReport:
         now, container = self.states[unit], self._containers.get(unit)

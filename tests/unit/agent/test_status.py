@@ -1,6 +1,9 @@
+import pytest
+
+from agent.ports import UnfitError
 from agent.status import Now, Status
 from katgen.bundle import Activation, Artifact, artifact
-from katgen.protocol import Complaint, UnitReport
+from katgen.protocol import Complaint, Report, UnitReport
 from tests.fakes import FakeNode
 from tests.unit.agent.cluster import IMAGE, NODE, TARGET, Cluster, instance, target_unit
 
@@ -76,13 +79,30 @@ async def test_the_digest_of_an_image_is_that_of_the_registry() -> None:
     _, status = await in_place(
         artifact(WEB.path, text, activation=Activation.START, unit=WEB.unit), node=node
     )
-    assert (await status.report(Now())).units[0].image_digest == "sha256:abc"
+    assert (await after_a_look(status)).units[0].image_digest == "sha256:abc"
 
 
 async def test_health_is_that_of_the_container() -> None:
     node, status = await in_place(WEB)
     node.podman.ail("kat.shop.web.0-1", "unhealthy")
-    assert (await status.report(Now())).units[0].health == "unhealthy"
+    assert (await after_a_look(status)).units[0].health == "unhealthy"
+
+
+async def test_a_report_does_not_wait_for_podman() -> None:
+    node, status = await in_place(WEB)
+    node.trace.fail("podman.containers", UnfitError("podman does not answer"))
+    assert (await status.report(Now())).units[0].active_state == "active"
+    with pytest.raises(UnfitError):
+        await status.look_at_containers()
+    assert await status.look_at_containers(), "it is due until it has succeeded"
+
+
+async def after_a_look(status: Status) -> Report:
+    """Return a second report, after Podman has been asked."""
+    await status.report(Now())
+    assert await status.look_at_containers()
+    assert not await status.look_at_containers()
+    return await status.report(Now(), ())
 
 
 async def test_what_keeps_a_node_from_following_is_reported() -> None:
