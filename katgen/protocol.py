@@ -145,6 +145,37 @@ class Cancel(msgspec.Struct, frozen=True, tag="cancel", rename="camel"):
     id: str
 
 
+class EndpointRecord(msgspec.Struct, frozen=True, rename="camel"):
+    """What the agent that runs an instance says of it: `state` is ready, notready or draining.
+
+    Of one `boot` (the node's boot id) the higher `sequence` is the newer; records never expire.
+    """
+
+    instance: InstanceKey
+    boot: str
+    sequence: int
+    state: str
+
+
+class EndpointNews(msgspec.Struct, frozen=True, tag="endpoint-news", rename="camel"):
+    """Records of instances on other nodes; apply them, then answer with `EndpointsTaken`.
+
+    `full`: these are all that there are; others are forgotten. Sent so at a session's beginning.
+    """
+
+    number: int
+    records: tuple[EndpointRecord, ...]
+    full: bool = False
+
+
+class EndpointKnown(msgspec.Struct, frozen=True, tag="endpoint-known", rename="camel"):
+    """Every connected node that uses the service has taken this draining record."""
+
+    instance: InstanceKey
+    boot: str
+    sequence: int
+
+
 class Settings(msgspec.Struct, frozen=True, tag="settings", rename="camel"):
     """What a ClusterConfiguration says to agents. Sent at the beginning of a session, and anew.
 
@@ -155,7 +186,10 @@ class Settings(msgspec.Struct, frozen=True, tag="settings", rename="camel"):
     drift_policy: str
 
 
-ToAgent = Propose | Abort | Commit | Pull | ReadLogs | ReadUsage | Cancel | Settings
+ToAgent = (
+    Propose | Abort | Commit | Pull | ReadLogs | ReadUsage | Cancel | Settings | EndpointNews
+    | EndpointKnown
+)  # fmt: skip
 
 
 # --- agent to leader -----------------------------------------------------------------------------
@@ -331,7 +365,20 @@ class UsageAnswer(msgspec.Struct, frozen=True, tag="usage", rename="camel"):
     units: tuple[Usage, ...]
 
 
+class EndpointRecords(msgspec.Struct, frozen=True, tag="endpoints", rename="camel"):
+    """Records of this node's own instances that have changed; `full`: all of them."""
+
+    records: tuple[EndpointRecord, ...]
+    full: bool = False
+
+
+class EndpointsTaken(msgspec.Struct, frozen=True, tag="endpoints-taken", rename="camel"):
+    """The news of this number holds on this node."""
+
+    number: int
+
+
 ToLeader = (
     Hello | Verdict | Report | Heartbeat | PullProgress | Pulled | Failed | LogLines | LogEnd
-    | UsageAnswer
+    | UsageAnswer | EndpointRecords | EndpointsTaken
 )  # fmt: skip

@@ -99,7 +99,8 @@ class Progress(msgspec.Struct, frozen=True):
 class Instance(msgspec.Struct, frozen=True, rename="camel"):
     """A running copy. `key` is `<ns>/<workload>/<id>`; `since` is Unix seconds.
 
-    `state` is running, starting, failed, stopped, waiting or finished.
+    `state` is running, starting, failed, stopped, waiting or finished. `endpoint` is ready,
+    notready or draining; '' if its node has said nothing of it, or it has no endpoint (a Job).
     """
 
     key: InstanceKey
@@ -114,6 +115,7 @@ class Instance(msgspec.Struct, frozen=True, rename="camel"):
     image: str = ""
     health: str = ""
     lines: tuple[str, ...] = ()
+    endpoint: str = ""
 
 
 class Generation(msgspec.Struct, frozen=True):

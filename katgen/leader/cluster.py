@@ -60,6 +60,8 @@ class Cluster:
     wanted: Collection[WorkloadKey] = frozenset()
     left: frozenset[WorkloadKey] = frozenset()
     runs: dict[NodeName, Mapping[InstanceKey, Run]] = field(default_factory=dict)
+    endpoints: dict[InstanceKey, str] = field(default_factory=dict)
+    """The last state that agents told of instances: `katgen.endpoints`; it makes no plan."""
     _pending_since: Mapping[WorkloadKey, float] = field(default_factory=dict)
     _requests: dict[int, str] = field(default_factory=dict)
     _touched: dict[int, frozenset[WorkloadKey]] = field(default_factory=dict)
