@@ -21,7 +21,9 @@ TOP = {
 PRODUCT = ("agent", "katgen", "units")
 FILE_LINES = 600
 FUNCTION_LINES = 40
-LONG_BY_NATURE = re.compile(r"LICENSE|.*\.lock|tests/golden/.*|docs/reference/.*|.*\.json")
+LONG_BY_NATURE = re.compile(
+    r"LICENSE|.*\.lock|tests/golden/.*|docs/reference/.*|.*\.json|katgen/kat\.proto"
+)
 VAGUE_CLASS = re.compile(r".*(Manager|Helper|Handler|Base)")
 VAGUE_MODULE = {"utils", "util", "common", "helpers", "misc"}
 UNREASONED = re.compile(
