@@ -6,7 +6,9 @@ change (contents, services, images) is got ready before the journal.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from typing import Final
 
 from agent import state
@@ -21,13 +23,16 @@ from agent.actions import (
 )
 from agent.begin import assumed, by_path
 from agent.drift import written_again
+from agent.endpoint_files import forget_snapshots
+from agent.endpoint_services import namespaces_of
 from agent.images import have_images
 from agent.ports import NewFile, NodePorts, Stat
 from agent.reap import reap
-from agent.reloads import reload
+from agent.reloads import NFT_UNIT, reload
 from agent.stage import unstage
 from agent.start_units import FailedUnit, Starter, stop_units
 from agent.target import Target, keep, kept
+from agent.traffic import NO_TRAFFIC, Traffic
 from agent.verify import services
 from katgen.bundle import Activation, Entry
 from katgen.diff import Action, Verb
@@ -44,11 +49,11 @@ class Outcome:
     problems: tuple[Complaint, ...] = ()
 
 
-async def apply(target: Target, node: NodePorts) -> Outcome:
+async def apply(target: Target, node: NodePorts, traffic: Traffic = NO_TRAFFIC) -> Outcome:
     """Put a committed and verified target in place. In sync already: no write and no D-Bus call.
 
     Units that do not start are in the outcome. Raises UnfitError if the machine cannot go on; then
-    `resume` or the next apply does.
+    `resume` or the next apply does. What stops is taken out of `traffic` before.
     """
     applied = state.load(node.files, state.APPLIED, state.Applied)
     journal = state.load(node.files, state.JOURNAL, state.Journal)
@@ -61,8 +66,10 @@ async def apply(target: Target, node: NodePorts) -> Outcome:
     if not actions and journal is None and applied is not None:
         _record(node, target, target.signed, _Place(applied.files, in_place(base, target.entries)))
         unstage(node, target.generation)
+        await traffic.installed(target)  # how instances are probed stands in the manifest alone
+        await traffic.settled(target)
         return Outcome()
-    ready = await _ready(node, base, target, actions)
+    ready = await _ready(_Change(node, traffic, base, target), actions)
     state.raise_high_water(
         node.files, state.HighWater(target.epoch, target.generation, target.root)
     )
@@ -73,10 +80,11 @@ async def apply(target: Target, node: NodePorts) -> Outcome:
     _record(node, target, target.signed, _Place(target.folder, entries))
     state.forget(node.files, state.JOURNAL)
     unstage(node, target.generation)
+    await traffic.settled(target)
     return outcome
 
 
-async def resume(node: NodePorts) -> Outcome | None:
+async def resume(node: NodePorts, traffic: Traffic = NO_TRAFFIC) -> Outcome | None:
     """Finish an apply that was cut, with no leader; None if none was. Once, when the agent starts.
 
     Removes orphaned containers first. Raises UnfitError.
@@ -85,10 +93,10 @@ async def resume(node: NodePorts) -> Outcome | None:
     journal = state.load(node.files, state.JOURNAL, state.Journal)
     if journal is None:
         return None
-    return await apply(kept(node.files, journal.to), node)
+    return await apply(kept(node.files, journal.to), node, traffic)
 
 
-async def revert(node: NodePorts, found: Iterable[Drift]) -> Outcome:
+async def revert(node: NodePorts, found: Iterable[Drift], traffic: Traffic = NO_TRAFFIC) -> Outcome:
     """Write changed files again, and start what somebody stopped. Raises UnfitError.
 
     After a cut apply nobody can tell who changed a file; then nothing is done.
@@ -100,7 +108,10 @@ async def revert(node: NodePorts, found: Iterable[Drift]) -> Outcome:
     base = {entry.path: entry for entry in applied.entries if entry.path not in paths}
     target = replace(kept(node.files, applied.files), entries=by_path(applied.entries))
     actions = actions_for(base, target.entries)
-    return await (await _ready(node, base, target, actions)).carry_out(actions)
+    change = _Change(node, traffic, base, target)
+    outcome = await (await _ready(change, actions)).carry_out(actions)
+    await traffic.settled(target)
+    return outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,17 +136,26 @@ def _record(node: NodePorts, target: Target, signed: SignedRecord, place: _Place
     state.save(node.files, state.APPLIED, made)
 
 
-async def _ready(
-    node: NodePorts, base: Mapping[str, Entry], target: Target, actions: tuple[Action, ...]
-) -> "_Apply":
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What an apply starts from, and where it goes."""
+
+    node: NodePorts
+    traffic: Traffic
+    base: Mapping[str, Entry]
+    target: Target
+
+
+async def _ready(change: _Change, actions: tuple[Action, ...]) -> "_Apply":
     """Get ready whatever can fail while nothing is changed yet."""
+    node, target = change.node, change.target
     written = [action.path for action in actions if action.verb is Verb.WRITE]
     contents = {p: state.content(node.files, target.entries[p].digest) for p in written}
     new = new_instances(actions, target.entries)
     texts = await services(target, new, node)
     _rehearse(node, target, actions, contents)
     await have_images(node, _texts_of(target, new, contents))
-    return _Apply(node, base, target, contents, texts)
+    return _Apply(change, contents, texts)
 
 
 def _texts_of(target: Target, units: Iterable[str], contents: Mapping[str, bytes]) -> Iterator[str]:
@@ -164,9 +184,7 @@ def _rehearse(
 class _Apply:
     """One apply on its way; the lists gather what the outcome tells."""
 
-    node: NodePorts
-    base: Mapping[str, Entry]
-    target: Target
+    change: _Change
     contents: Mapping[str, bytes]
     services: Mapping[str, str]
     done: list[Action] = field(default_factory=list)
@@ -174,14 +192,29 @@ class _Apply:
     waiting: list[str] = field(default_factory=list)
     problems: list[Complaint] = field(default_factory=list)
 
+    @property
+    def node(self) -> NodePorts:
+        return self.change.node
+
+    @property
+    def target(self) -> Target:
+        return self.change.target
+
     async def carry_out(self, actions: tuple[Action, ...]) -> Outcome:
-        for phase in phases(actions):
-            await _PHASES[phase.verb](self, phase)
-            self.done += phase.actions
+        forget_snapshots(self.node.files, namespaces_of(a.path for a in actions))
+        writes = tuple(takewhile(lambda phase: phase.verb is Verb.WRITE, phases(actions)))
+        await self._take(writes)
+        await self.change.traffic.installed(self.target)
+        await self._take(tuple(phases(actions))[len(writes) :])
         await self._settle(actions)
         return Outcome(
             tuple(self.done), tuple(self.failed), tuple(self.waiting), tuple(self.problems)
         )
+
+    async def _take(self, steps: Iterable[Phase]) -> None:
+        for phase in steps:
+            await _PHASES[phase.verb](self, phase)
+            self.done += phase.actions
 
     async def write(self, phase: Phase) -> None:
         files = self.node.files
@@ -198,11 +231,13 @@ class _Apply:
     async def reload(self, phase: Phase) -> None:
         paths = frozenset(self.target.entries)
         for action in phase.actions:
-            self.problems += await reload(self.node, action, paths)
+            is_load = action.unit == NFT_UNIT
+            async with self.change.traffic.loading() if is_load else nullcontext():
+                self.problems += await reload(self.node, action, paths)
 
     async def stop(self, phase: Phase) -> None:
-        paths = {entry.unit: path for path, entry in self.base.items() if entry.unit}
-        await stop_units(self.node, phase.actions, paths)
+        paths = {entry.unit: path for path, entry in self.change.base.items() if entry.unit}
+        await stop_units(self.node, phase.actions, paths, self.change.traffic.drain)
 
     async def delete(self, phase: Phase) -> None:
         """Delete files; of an instance also what systemd was given to start it."""
@@ -223,7 +258,7 @@ class _Apply:
         self.waiting += ended.waiting
 
     def _instances(self, phase: Phase) -> list[str]:
-        return [self.base[a.path].unit for a in phase.actions if a.path.endswith(INSTANCE)]
+        return [self.change.base[a.path].unit for a in phase.actions if a.path.endswith(INSTANCE)]
 
     async def _settle(self, actions: tuple[Action, ...]) -> None:
         """Have systemd forget what left, if its target still holds it: it was loaded as wanted.

@@ -9,6 +9,7 @@ from katgen.diff import Action
 from katgen.protocol import Complaint
 
 NFT_FILE: Final = "/etc/kat/kat.nft"
+NFT_UNIT: Final = "kat-nft.service"
 _TIMEOUT_S: Final = 60
 _OUTSIDE: Final = ("systemd-run", "--quiet", "--wait", "--pipe", "--collect", "--")
 """Runs a program as a unit of its own: it needs to write where kat-agent.service must not."""
@@ -78,6 +79,6 @@ _STEPS: Final[Mapping[str, Reload]] = {
     "systemd-tmpfiles-setup.service": _tmpfiles,
     "systemd-sysctl.service": _sysctl,
     "systemd-networkd.service": _networkd,
-    "kat-nft.service": _nft,
+    NFT_UNIT: _nft,
     "kat-dns.service": _dns,
 }

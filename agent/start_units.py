@@ -1,9 +1,9 @@
 """Stop and start units, several at once, and wait for each job's end."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from agent.actions import INSTANCE, RUN_UNITS, in_turns, is_run
 from agent.ports import NodePorts, UnfitError, UnitError
@@ -40,14 +40,30 @@ class Started:
     waiting: tuple[str, ...]
 
 
-async def stop_units(node: NodePorts, actions: Iterable[Action], paths: Mapping[str, str]) -> None:
+Drain = Callable[[Collection[str]], Awaitable[Mapping[str, int]]]
+"""Takes instances out of traffic; returns how long each may still run (`agent.traffic`)."""
+
+
+async def stop_units(
+    node: NodePorts, actions: Iterable[Action], paths: Mapping[str, str], drain: Drain
+) -> None:
     """Stop units; when this returns, their containers are gone. `paths` is file by unit.
 
-    Raises UnfitError if one does not stop: its file and its address are then not free.
+    All of one turn drain together. Raises UnfitError if one does not stop: its file and its address
+    are then not free.
     """
     stopped: set[str] = set()
+    room = asyncio.Semaphore(STOPS_AT_ONCE)
     for turn in in_turns(actions):
-        await _each(turn, lambda one: _stop(node, one.unit, paths.get(one.unit, "")), STOPS_AT_ONCE)
+        seconds = await drain([action.unit for action in turn])
+
+        async def stop(one: Action, waits: Mapping[str, int] = seconds) -> None:
+            if waits.get(one.unit):
+                await node.clock.sleep(waits[one.unit])
+            async with room:
+                await _stop(node, one.unit, paths.get(one.unit, ""))
+
+        await _all(turn, stop)
         stopped.update(action.unit for action in turn)
     instances = frozenset(unit for unit in stopped if paths.get(unit, "").endswith(INSTANCE))
     if instances:
@@ -126,7 +142,13 @@ async def _each(
         async with room:
             return await do(action)
 
-    tasks = [asyncio.create_task(one(action), name=action.unit) for action in actions]
+    return await _all(actions, one)
+
+
+async def _all(
+    actions: tuple[Action, ...], do: Callable[[Action], Coroutine[Any, Any, T]]
+) -> list[T]:
+    tasks = [asyncio.create_task(do(action), name=action.unit) for action in actions]
     try:
         # No TaskGroup: callers tell one UnfitError, not a group of them.
         return await asyncio.gather(*tasks)

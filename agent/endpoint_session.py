@@ -1,0 +1,90 @@
+"""What the leader is told of this node's instances, and what it says of draining ones.
+
+Apart from all effects on this node: a leader that takes nothing any more holds none of them up.
+"""
+
+import asyncio
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from agent.endpoint_records import Records
+from agent.ports import Session
+from katgen.names import InstanceKey
+from katgen.protocol import EndpointKnown, EndpointRecords, EndpointsTaken
+
+
+@dataclass(slots=True)
+class EndpointSession:
+    """Messages about endpoints; all own records go first in every session."""
+
+    records: Records
+    _session: Session | None = None
+    _is_full: bool = False
+    _unsent: set[InstanceKey] = field(default_factory=set)
+    _taken: int = 0
+    _known: dict[InstanceKey, tuple[str, int]] = field(default_factory=dict)
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
+    _heard: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def connected(self, session: Session) -> None:
+        """Say everything: the node has introduced itself."""
+        self._session, self._is_full, self._taken = session, True, 0
+        self._unsent.clear()
+        self._news.set()
+
+    def gone(self) -> None:
+        """Stop telling: the session has ended, and nobody waits for an answer."""
+        self._session = None
+        self._known.clear()
+        self._heard.set()
+
+    def tell(self, instances: Collection[InstanceKey]) -> None:
+        """Have the leader hear of these own instances."""
+        if self._session is not None and instances:
+            self._unsent.update(instances)
+            self._news.set()
+
+    def taken(self, number: int) -> None:
+        """Have the leader hear that its news, up to this one, hold here."""
+        if self._session is not None:
+            self._taken = max(self._taken, number)
+            self._news.set()
+
+    async def run(self) -> None:
+        """Send what there is to say, for ever. Raises LeaderError; then the session is over."""
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            await self._send()
+
+    async def _send(self) -> None:
+        session, is_full, taken = self._session, self._is_full, self._taken
+        if session is None:
+            return
+        names = self.records.own if is_full else sorted(self._unsent & self.records.own.keys())
+        told = tuple(self.records.own[one] for one in names)
+        self._unsent.clear()
+        self._is_full, self._taken = False, 0
+        if told or is_full:
+            await session.send(EndpointRecords(told, full=is_full))
+        if taken:
+            await session.send(EndpointsTaken(taken))
+
+    # --- draining ---------------------------------------------------------------------------------
+
+    def known(self, said: EndpointKnown) -> None:
+        """Take in that everybody who is connected knows of a draining instance."""
+        self._known[said.instance] = (said.boot, said.sequence)
+        self._heard.set()
+
+    async def until_known(self, instances: Collection[InstanceKey]) -> None:
+        """Wait until everybody knows that these drain; at once if there is no leader to ask."""
+        while self._session is not None and not all(map(self._is_known, instances)):
+            self._heard.clear()
+            await self._heard.wait()
+        for one in instances:
+            self._known.pop(one, None)
+
+    def _is_known(self, instance: InstanceKey) -> bool:
+        record = self.records.own.get(instance)
+        return record is None or self._known.get(instance) == (record.boot, record.sequence)

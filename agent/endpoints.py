@@ -1,0 +1,192 @@
+"""Endpoint state on this node (spec §6.3): whoever says something, it has effect here at once.
+
+Own health, the leader's news and new services come in here; `agent.endpoint_effects` is what goes
+out. Nothing of it needs a leader, and none of it makes a plan.
+"""
+
+import asyncio
+import logging
+from collections.abc import Collection, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Final
+
+from agent import state
+from agent.endpoint_effects import MEMORY, Effects, PacketRules, Told
+from agent.endpoint_files import NamesFiles
+from agent.endpoint_own import Health, OwnInstances
+from agent.endpoint_records import Memory, Records, changed_namespaces
+from agent.endpoint_services import Services, installed_services, namespaces_of, services_of
+from agent.endpoint_session import EndpointSession
+from agent.ports import NodePorts, Session, UnfitError
+from agent.target import Target
+from agent.until import first_of
+from katgen.endpoints import READY
+from katgen.names import InstanceKey
+from katgen.protocol import EndpointNews
+
+BATCH_S: Final = 0.01
+"""What comes in a burst after the first is taken together."""
+KNOWN_S: Final = 5
+"""How long a stop waits for others to know of it."""
+
+_log = logging.getLogger(__name__)
+
+
+class Endpoints:
+    """See the module; to an apply it is `agent.traffic.Traffic`."""
+
+    def __init__(
+        self, node: NodePorts, rules: PacketRules, told: Told, names: NamesFiles | None = None
+    ) -> None:
+        self._node = node
+        self._records = Records(node.machine.boot_id())
+        self._effects = Effects(node, rules, names or NamesFiles(node.files), told, self._records)
+        self.session = EndpointSession(self._records)
+        self.own = OwnInstances(node, self._say)
+        self._leaving: set[InstanceKey] = set()
+        self._number = 0
+        self._news = asyncio.Event()
+
+    # --- life -------------------------------------------------------------------------------------
+
+    def begin(self, health: Health) -> None:
+        """Take up what was so before this agent started; what cannot be read is a problem."""
+        self.own.health = health
+        self._recall()
+        self._take_services(installed_services(self._node.files, Services()))
+        self._effects.loaded = self._services
+        try:
+            applied = state.load(self._node.files, state.APPLIED, state.Applied)
+        except UnfitError:  # told by the report; what runs keeps its state
+            applied = None
+        if applied is not None:
+            self.own.follow(applied.manifest.instances)
+            self._records.disown(self.own.entries)
+        self.own.keep_ready(one for one, said in self._records.states.items() if said == READY)
+        self._refresh()
+        self._changed_in(self._services.by_namespace)
+
+    def _recall(self) -> None:
+        try:
+            memory = state.load(self._node.files, MEMORY, Memory)
+        except UnfitError as err:  # probes and leader say all of it anew
+            _log.warning("%s, ignoring", err)
+            return
+        if memory is not None:
+            self._records.recall(memory)
+
+    async def run(self) -> None:
+        """Carry out what is new, for ever."""
+        while True:
+            await self._news.wait()
+            await self._carry_out()
+            await self._node.clock.sleep(BATCH_S)
+
+    async def _carry_out(self) -> None:
+        self._news.clear()
+        number = self._number
+        if await self._effects.carry_out() and number:
+            self.session.taken(number)
+            self._number = self._number if self._number > number else 0
+
+    def tick(self) -> None:
+        """Try again what failed, and keep what a boot would find up to date."""
+        self.own.tick()
+        self._effects.tick()
+        if self._effects.is_due:
+            self._news.set()
+
+    def end(self) -> None:
+        """Leave what a boot would find as it is now."""
+        self._effects.write_snapshots()
+
+    # --- what is new ------------------------------------------------------------------------------
+
+    def _say(self, instance: InstanceKey, said: str) -> None:
+        """Record what is so of an own instance; one that is no candidate has no record."""
+        if instance in self._records.own or instance in self._services.candidates:
+            is_new = self._records.say(instance, said, self._node.clock.boottime())
+            if is_new:
+                self.session.tell((instance,))
+                self._changed((instance,))
+
+    def _refresh(self) -> None:
+        for one in self.own.entries:
+            self._say(one, self.own.state(one))
+
+    def hear(self, news: EndpointNews) -> None:
+        """Take in what the leader says of instances on other nodes."""
+        candidates = self._services.candidates
+        self._changed(self._records.hear(news.records, candidates, full=news.full))
+        self._effects.heard()
+        self._number = news.number
+        self._news.set()
+
+    def connected(self, session: Session) -> None:
+        """Say all, and hear all, anew."""
+        self._number = 0
+        self.session.connected(session)
+
+    def _changed(self, instances: Collection[InstanceKey]) -> None:
+        if instances:
+            self._changed_in(changed_namespaces(instances))
+
+    def _changed_in(self, namespaces: Collection[str]) -> None:
+        if namespaces:
+            self._effects.changed(namespaces)
+            self._news.set()
+
+    # --- services ---------------------------------------------------------------------------------
+
+    @property
+    def _services(self) -> Services:
+        return self._effects.services
+
+    def _take_services(self, services: Services) -> None:
+        before, self._effects.services = self._services, services
+        self._effects.problem("services", "; ".join(services.problems))
+        self._leaving |= before.candidates - services.candidates
+        self._leaving -= services.candidates
+        self._changed_in(services.changed_from(before))
+
+    # --- an apply (agent.traffic.Traffic) ---------------------------------------------------------
+
+    async def installed(self, target: Target) -> None:
+        """Take over new candidates; who leaves is still an instance of this node."""
+        namespaces = namespaces_of(target.entries)
+        self._take_services(services_of(self._node.files, namespaces, self._services))
+        wanted = {one.instance: one for one in target.manifest.instances}
+        self.own.follow({**self.own.entries, **wanted}.values())
+        self.own.stay(wanted)
+        self._refresh()
+        await self._carry_out()
+
+    def loading(self) -> AbstractAsyncContextManager[None]:
+        """Let nobody change the rules during a load; what it includes is as of now."""
+        return self._effects.loading()
+
+    async def reloaded(self) -> None:
+        """Have the rules follow what is known now: somebody has loaded them from files."""
+        await self._effects.reloaded()
+
+    async def drain(self, units: Collection[str]) -> Mapping[str, int]:
+        """Take instances out of traffic here, have others do so, and say how long each drains."""
+        running = await self.own.running(units)
+        leaving = {one.instance: one for one in running if one.instance in self._records.own}
+        if not leaving:
+            return {}
+        self.own.drain(leaving)
+        await self._carry_out()
+        self.session.tell(leaving)  # also if an apply that was cut has told it before
+        await first_of(self._node.clock, KNOWN_S, self.session.until_known(leaving))
+        return {one.unit: one.drain_seconds for one in leaving.values()}
+
+    async def settled(self, target: Target) -> None:
+        """Forget what has left, from this node and from services."""
+        self.own.follow(target.manifest.instances)
+        self._effects.loaded = self._services
+        self._changed(self._records.disown(self.own.entries.keys() & self._services.candidates))
+        self._changed(self._records.forget(self._leaving))
+        self._leaving.clear()
+        self._refresh()
+        await self._carry_out()
