@@ -42,8 +42,11 @@ class _Tag(msgspec.Struct):
 
 _tags = msgspec.json.Decoder(_Tag)
 _KNOWN: Final = frozenset(
-    {"propose", "abort", "commit", "pull", "read-logs", "read-usage", "cancel", "settings"}
-)
+    {
+        "propose", "abort", "commit", "pull", "read-logs", "read-usage", "cancel", "settings",
+        "endpoint-news", "endpoint-known",
+    }
+)  # fmt: skip
 
 
 class MessageError(LeaderError):

@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from agent.intake import Intake
 from agent.ports import LeaderError, NodePorts, Session
@@ -13,6 +13,8 @@ from katgen.protocol import (
     Cancel,
     Commit,
     Complaint,
+    EndpointKnown,
+    EndpointNews,
     Propose,
     Settings,
     SignedRecord,
@@ -23,15 +25,27 @@ from katgen.protocol import (
 _log = logging.getLogger(__name__)
 
 
+class Listener(Protocol):
+    """Who acts on what a leader says of its own accord (`agent.loop.Agent`)."""
+
+    def committed(self, signed: SignedRecord) -> None:
+        """Take in what must run."""
+
+    def settled(self, settings: Settings) -> None:
+        """Take in the cluster's settings."""
+
+    def heard(self, news: EndpointNews | EndpointKnown) -> None:
+        """Take in what is said of endpoints."""
+
+
 @dataclass(slots=True)
 class Conversation:
-    """`committed` is called with every record, `settled` with settings; they must not wait."""
+    """`listens` hears what is not answered here; it must not wait."""
 
     node: NodePorts
     session: Session
     intake: Intake
-    committed: Callable[[SignedRecord], None]
-    settled: Callable[[Settings], None]
+    listens: Listener
     _proposal: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
@@ -52,7 +66,7 @@ class Conversation:
     async def _hear(self, message: ToAgent, requests: Requests, group: asyncio.TaskGroup) -> None:
         match message:
             case Commit():
-                self.committed(message.signed)
+                self.listens.committed(message.signed)
             case Propose():
                 self._drop()
                 name = f"propose {message.generation}"
@@ -63,7 +77,9 @@ class Conversation:
             case Cancel():
                 requests.cancel(message.id)
             case Settings():
-                self.settled(message)
+                self.listens.settled(message)
+            case EndpointNews() | EndpointKnown():
+                self.listens.heard(message)
             case _:
                 await requests.start(message)
 

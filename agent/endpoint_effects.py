@@ -43,6 +43,23 @@ class PacketRules(Protocol):
         """Return what a load includes for a namespace; None if this kernel cannot take it."""
 
 
+class NoPackets:
+    """For a machine without packet rules."""
+
+    async def apply(
+        self, services: Collection[NamespaceServices], states: States, own: Collection[InstanceKey]
+    ) -> None:
+        """Do nothing."""
+
+    def reloaded(self) -> None:
+        """Do nothing."""
+
+    def snapshot(self, services: NamespaceServices, states: States) -> bytes | None:
+        """Return that there is none."""
+        del services, states
+        return None
+
+
 class Told(Protocol):
     """Who hears of problems (`agent.reporting.Reporting.problem`)."""
 

@@ -5,10 +5,11 @@ Apart from all effects on this node: a leader that takes nothing any more holds 
 
 import asyncio
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from agent.endpoint_records import Records
-from agent.ports import Session
+from agent.ports import LeaderError, Session
 from katgen.names import InstanceKey
 from katgen.protocol import EndpointKnown, EndpointRecords, EndpointsTaken
 
@@ -51,11 +52,12 @@ class EndpointSession:
             self._news.set()
 
     async def run(self) -> None:
-        """Send what there is to say, for ever. Raises LeaderError; then the session is over."""
+        """Send what there is to say, for ever."""
         while True:
             await self._news.wait()
             self._news.clear()
-            await self._send()
+            with suppress(LeaderError):  # the session's own reader sees it too
+                await self._send()
 
     async def _send(self) -> None:
         session, is_full, taken = self._session, self._is_full, self._taken

@@ -6,7 +6,7 @@ out. Nothing of it needs a leader, and none of it makes a plan.
 
 import asyncio
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Final
 
@@ -22,7 +22,7 @@ from agent.target import Target
 from agent.until import first_of
 from katgen.endpoints import READY
 from katgen.names import InstanceKey
-from katgen.protocol import EndpointNews
+from katgen.protocol import EndpointKnown, EndpointNews
 
 BATCH_S: Final = 0.01
 """What comes in a burst after the first is taken together."""
@@ -75,8 +75,15 @@ class Endpoints:
         if memory is not None:
             self._records.recall(memory)
 
-    async def run(self) -> None:
-        """Carry out what is new, for ever."""
+    def jobs(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
+        """Return what has to run for ever, by name."""
+        return {
+            "endpoints": self._run,
+            "instances": self.own.run,
+            "endpoint session": self.session.run,
+        }
+
+    async def _run(self) -> None:
         while True:
             await self._news.wait()
             await self._carry_out()
@@ -114,8 +121,11 @@ class Endpoints:
         for one in self.own.entries:
             self._say(one, self.own.state(one))
 
-    def hear(self, news: EndpointNews) -> None:
-        """Take in what the leader says of instances on other nodes."""
+    def hear(self, news: EndpointNews | EndpointKnown) -> None:
+        """Take in what the leader says: of instances on other nodes, or of draining ones here."""
+        if isinstance(news, EndpointKnown):
+            self.session.known(news)
+            return
         candidates = self._services.candidates
         self._changed(self._records.hear(news.records, candidates, full=news.full))
         self._effects.heard()

@@ -6,6 +6,7 @@
 | `leader` | keeps a session open, takes in what is said |
 | `reports` | tells the leader, when something changed and as a heartbeat |
 | `units`, `rules` | hear of changes from systemd and the kernel |
+| `health`, `endpoints`, … | have traffic follow what is ready, whatever else goes on |
 | `ticks` | looks at everything once in a while |
 | `watchdog` | tells PID 1 that the ticks still come |
 
@@ -26,6 +27,9 @@ from agent.apply import Outcome, apply, resume, revert
 from agent.client import backoff_s
 from agent.collect import collect
 from agent.conversation import Conversation
+from agent.endpoint_effects import NoPackets
+from agent.endpoints import Endpoints
+from agent.health import Health
 from agent.intake import Intake, NotTakenError
 from agent.policy import load_policy
 from agent.ports import LeaderError, NodePorts, Session, UnfitError
@@ -33,9 +37,17 @@ from agent.reporting import Reporting
 from agent.rules import SERVICE, Rules
 from agent.state import NodeConfig
 from agent.trust import RecordError
+from agent.until import first_of
 from katgen.diff import Verb
 from katgen.errors import KatError
-from katgen.protocol import Complaint, Drift, Settings, SignedRecord
+from katgen.protocol import (
+    Complaint,
+    Drift,
+    EndpointKnown,
+    EndpointNews,
+    Settings,
+    SignedRecord,
+)
 
 TICK_S: Final = 15
 COALESCE_S: Final = 0.1
@@ -65,6 +77,8 @@ class Agent:
         self._intake = Intake(node, config)
         self._rules = Rules(node)
         self._reporting = Reporting(node, config)
+        self._endpoints = Endpoints(node, NoPackets(), self._reporting.problem)
+        self._health = Health(node, self._endpoints.own.turned)
         self._session: Session | None = None
         self._wanted: SignedRecord | None = None
         self._is_resumed = False
@@ -87,7 +101,10 @@ class Agent:
             "rules": self._hear_rules,
             "ticks": self._ticks,
             "watchdog": self._watchdog,
+            "health": self._health.run,
+            **self._endpoints.jobs(),
         }
+        self._endpoints.begin(self._health)
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._keep(*one), name=one[0]) for one in jobs.items()]
             notify.notify(notify.READY)
@@ -96,6 +113,7 @@ class Agent:
             with suppress(TimeoutError):
                 async with asyncio.timeout(STOP_S):
                     await self._acting.acquire()
+            self._endpoints.end()
             for task in tasks:
                 task.cancel()
 
@@ -114,8 +132,8 @@ class Agent:
 
     async def _work(self) -> None:
         """Finish what was cut, with no leader; then apply what is wanted, one at a time."""
-        self._is_resumed = await self._change(lambda: resume(self._node))
-        async with self._acting:
+        self._is_resumed = await self._change(lambda: resume(self._node, self._endpoints))
+        async with self._acting, self._endpoints.loading():
             await self._rules.load()
         self._told_of_rules()
         while True:
@@ -123,7 +141,7 @@ class Agent:
             self._wake.clear()
             is_due = self._is_due()
             if not self._is_resumed:
-                self._is_resumed = await self._change(lambda: resume(self._node))
+                self._is_resumed = await self._change(lambda: resume(self._node, self._endpoints))
             if self._is_drifted:
                 await self._revert()
             # Also if that failed: what a damaged content keeps from its end, the leader can mend.
@@ -156,7 +174,7 @@ class Agent:
             self._fail("bundle", (Complaint("", str(err) or "it took too long"),))
             return
         self._reporting.problem("bundle")
-        if await self._change(lambda: apply(target, self._node)):
+        if await self._change(lambda: apply(target, self._node, self._endpoints)):
             self._done(signed)
             await self._collect()
 
@@ -243,19 +261,24 @@ class Agent:
     async def _converse(self, session: Session) -> None:
         await self._reporting.hello(session)
         self._session = session
+        self._endpoints.connected(session)
         try:
-            await Conversation(
-                self._node, session, self._intake, self._committed, self._settle
-            ).run()
+            await Conversation(self._node, session, self._intake, self).run()
         finally:
             self._session = None
+            self._endpoints.session.gone()
             self._reporting.gone()
 
-    def _committed(self, signed: SignedRecord) -> None:
+    def committed(self, signed: SignedRecord) -> None:
+        """Take in what must run (conversation.Listener)."""
         self._wanted, self._failures, self._retry_at = signed, 0, 0.0
         self._wake.set()
 
-    def _settle(self, settings: Settings) -> None:
+    def heard(self, news: EndpointNews | EndpointKnown) -> None:
+        """Take in what is said of endpoints (conversation.Listener)."""
+        self._endpoints.hear(news)
+
+    def settled(self, settings: Settings) -> None:
         """Take over the cluster's settings; the tick under way is cut short, lest it is an hour."""
         if settings != self._settings:
             self._settings = settings
@@ -273,6 +296,7 @@ class Agent:
     async def _hear_units(self) -> None:
         async with aclosing(self._node.systemd.changes()) as changes:
             async for unit in changes:
+                self._endpoints.own.heard(unit)
                 self._reporting.heard(unit)
 
     async def _hear_rules(self) -> None:
@@ -286,6 +310,8 @@ class Agent:
             return
         async with self._acting:
             changed = await self._rules.check()
+            if changed:
+                await self._endpoints.reloaded()
         if changed:
             self._told_of_rules()
 
@@ -304,15 +330,7 @@ class Agent:
     async def _tick_time(self) -> None:
         """Wait for the next tick, or until settings change."""
         self._resettled.clear()
-        waits = {
-            asyncio.create_task(self._node.clock.sleep(self._settings.tick_seconds), name="tick"),
-            asyncio.create_task(self._resettled.wait(), name="settings"),
-        }
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for one in waits:
-                one.cancel()
+        await first_of(self._node.clock, self._settings.tick_seconds, self._resettled.wait())
 
     async def _tick(self) -> None:
         """Look at everything. An apply under way looks after itself."""
@@ -323,6 +341,7 @@ class Agent:
                 _log.warning("the packet rules cannot be read: %s, retrying at the next tick", err)
         if self._is_due() and (self._wanted is not None or not self._is_resumed):
             self._wake.set()
+        self._endpoints.tick()
         self._reporting.tick()
         if self._drift() and not self._acting.locked() and self._is_reverting():
             self._is_drifted = True  # for the worker: a start may outlast the watchdog's patience
@@ -342,7 +361,7 @@ class Agent:
         drift = self._drift()
         for one in drift:
             _log.warning("%s was %s, reverting", one.unit or one.path, one.kind)
-        await self._change(lambda: revert(self._node, drift))
+        await self._change(lambda: revert(self._node, drift, self._endpoints))
 
     def _is_reverting(self) -> bool:
         """Whether; the node's own policy goes before the cluster's."""
