@@ -14,6 +14,7 @@ from textwrap import wrap
 from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
+from pydantic import TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel, to_pascal
 from pydantic.fields import FieldInfo
 
@@ -42,6 +43,9 @@ _SCALARS: Final[Mapping[type, str]] = {
     IPv4Address: "string",
     IPv4Network: "string",
 }
+
+
+_ZEROS: Final[Mapping[str, object]] = {"string": "", "bool": False, "int32": 0}
 
 
 class _Form(Enum):
@@ -174,10 +178,17 @@ def _in_choice(message: str, field: str) -> bool:
 
 
 def _needs_presence(info: FieldInfo) -> bool:
-    """Whether leaving it out means something else than zero."""
-    if info.is_required():
+    """Whether leaving it out means something else than zero, or zero is to be told from it."""
+    if not info.is_required():
+        return bool(info.default) or info.default is None
+    zero = _ZEROS.get(_type_of(info).name)
+    marks = (None, *info.metadata)
+    marked = Annotated[info.annotation, *marks]  # type: ignore[name-defined]  # a type made here
+    try:
+        TypeAdapter(marked).validate_python(zero)
+    except ValidationError:
         return False
-    return bool(info.default) or info.default is None
+    return True
 
 
 def _gone(known: Mapping[str, int], now: Container[str], indent: str) -> Iterator[str]:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
 from google.protobuf.message import Message
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from katgen.model.kinds import KINDS
@@ -96,6 +96,7 @@ def test_what_people_wrote_is_the_same_as_a_message(path: Path, pool: Pool) -> N
 @pytest.mark.parametrize("kind", KINDS)
 @settings(
     max_examples=50,
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),
     deadline=None,
     suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
 )
@@ -131,32 +132,25 @@ def test_a_whole_number_is_one_in_json(pool: Pool) -> None:
     assert json_format.MessageToDict(as_message(pool, "VirtualLoadBalancer", port)) == port
 
 
-@pytest.mark.parametrize(
-    ("message", "first"),
-    [
-        (
-            "ObjectMeta",
-            "name namespace uid generation resource_version creation_timestamp labels annotations",
-        ),
-        (
-            "WorkloadSpec",
-            "type source replicas update_strategy restart_policy node_selector tolerations "
-            "container volumes",
-        ),
-        (
-            "ClusterConfigurationSpec",
-            "cluster_cidr service_cidr node_subnet_bits cluster_domain agent_port api_port "
-            "etcd_peer_port etcd_client_port volume_base_path backup_path backup_interval_minutes "
-            "agent_tick_seconds node_loss_timeout_seconds",
-        ),
-    ],
-)
-def test_the_first_numbers_are_those_of_the_specification(
-    message: str, first: str, pool: Pool
-) -> None:
+FIRST = {
+    "ObjectMeta": """
+        name namespace uid generation resource_version creation_timestamp labels annotations""",
+    "WorkloadSpec": """
+        type source replicas update_strategy restart_policy node_selector tolerations container
+        volumes""",
+    "ClusterConfigurationSpec": """
+        cluster_cidr service_cidr node_subnet_bits cluster_domain agent_port api_port etcd_peer_port
+        etcd_client_port volume_base_path backup_path backup_interval_minutes agent_tick_seconds
+        node_loss_timeout_seconds""",
+}
+"""By message, the fields that the specification numbers, from 1."""
+
+
+@pytest.mark.parametrize("message", FIRST)
+def test_the_first_numbers_are_those_of_the_specification(message: str, pool: Pool) -> None:
     found = pool.FindMessageTypeByName(f"{PACKAGE}.{message}").fields
     numbers = {field.number: field.name for field in found}
-    names = first.split()
+    names = FIRST[message].split()
     assert [numbers[number] for number in range(1, len(names) + 1)] == names
 
 
