@@ -1,0 +1,141 @@
+"""`kat-dns`: serves the rendered zones on the node's overlay address, and forwards the rest.
+
+`--root DIR` and `--listen ADDRESS:PORT` are for a trial without systemd.
+"""
+
+import argparse
+import asyncio
+import gc
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+from agent.dns.forward import Forwarder
+from agent.dns.listening import Sockets, opened, passed
+from agent.dns.loading import Loading
+from agent.dns.respond import Responder
+from agent.dns.server import Server, heard
+from agent.dns.settings import PATH, Settings, SettingsError, read_settings
+from agent.dns.table import Table
+from agent.dns.upstreams import Upstreams
+from agent.notify import READY, STOPPING, WATCHDOG, notify, status, watchdog_s
+
+_FINISH_S: Final = 0.3
+"""For answers under way at a stop; questions that arrive meanwhile wait for the next process."""
+_STREAM_BYTES: Final = 8192
+_PAUSE_S: Final = 1
+"""Before an end that systemd answers with another start at once."""
+
+
+def main() -> int:
+    """Serve until told to stop. 1 if the settings are missing or damaged."""
+    options = _options()
+    root = Path(options.root)
+    address, _, port = options.listen.rpartition(":")
+    sockets = opened(address, int(port)) if options.listen else passed()
+    try:
+        settings = read_settings(root / PATH.lstrip("/"))
+    except SettingsError as err:
+        _say(str(err))
+        time.sleep(_PAUSE_S)
+        return 1
+    asyncio.run(_Process(root, settings, sockets).run())
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser("kat-dns", description="Name server of a KAT node.")
+    parser.add_argument("--root", default="/", help="where to find /etc/kat and /var/lib/kat")
+    parser.add_argument("--listen", default="", metavar="ADDRESS:PORT", help="without systemd")
+    return parser.parse_args()
+
+
+def _say(text: str) -> None:
+    """Write an error to the journal, sd-daemon(3)."""
+    sys.stderr.write(f"<3>{' '.join(text.splitlines())}\n")
+    sys.stderr.flush()
+
+
+class _Process:
+    """What runs between a start and a stop."""
+
+    def __init__(self, root: Path, settings: Settings, sockets: Sockets) -> None:
+        self._root = root
+        self._settings = settings
+        self._sockets = sockets
+        self._table = Table(settings.domain)
+        self._loading = Loading(root, settings.domain, self._table, _say)
+        self._stop = asyncio.Event()
+        self._reload = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serve. What arrives before all is read waits in its socket."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload.set)
+        await self._take()
+        async with asyncio.TaskGroup() as tasks:
+            forwarder = Forwarder(Upstreams(self._root, self._settings), tasks)
+            server = Server(Responder(self._table), forwarder, self._settings.clients)
+            listeners = await self._listen(server)
+            beside = (
+                tasks.create_task(self._watchdog(), name="dns-watchdog"),
+                tasks.create_task(self._reloads(forwarder, server), name="dns-reload"),
+            )
+            notify(READY, self._status())
+            await self._stop.wait()
+            notify(STOPPING)
+            for one in self._sockets.every:
+                loop.remove_reader(one)
+            for listener in listeners:
+                listener.close()
+            await forwarder.finish(_FINISH_S)
+            for task in beside:
+                task.cancel()
+
+    async def _listen(self, server: Server) -> list[asyncio.Server]:
+        loop = asyncio.get_running_loop()
+        for channel in self._sockets.udp:
+            loop.add_reader(channel, server.drain, channel)
+        for channel in self._sockets.news:
+            loop.add_reader(channel, heard, channel, self._loading.take_states)
+        return [
+            await asyncio.start_server(server.converse, sock=one, limit=_STREAM_BYTES)
+            for one in self._sockets.tcp
+        ]
+
+    async def _take(self) -> None:
+        await self._loading.take_zones()
+        gc.collect()
+        gc.freeze()  # what lives long is not looked through again and again
+
+    async def _watchdog(self) -> None:
+        while every_s := watchdog_s():
+            notify(WATCHDOG)
+            await asyncio.sleep(every_s / 3)
+
+    async def _reloads(self, forwarder: Forwarder, server: Server) -> None:
+        """Take up what changed on disk at each SIGHUP, systemd.service(5) `notify-reload`."""
+        while True:
+            await self._reload.wait()
+            self._reload.clear()
+            notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+            try:
+                settings = read_settings(self._root / PATH.lstrip("/"))
+            except SettingsError as err:
+                _say(f"{err}, going on with what it was before")
+                settings = self._settings
+            if settings.domain != self._settings.domain:
+                self._stop.set()  # another domain is another table; systemd starts us again
+                return
+            if settings != self._settings:
+                self._settings, server.clients = settings, settings.clients
+                forwarder.upstreams = Upstreams(self._root, settings)
+            await self._take()
+            notify(READY, self._status())
+
+    def _status(self) -> str:
+        return status(f"{len(self._table.names)} names of {self._settings.domain}")

@@ -1,0 +1,133 @@
+"""The sockets: questions over UDP and TCP, and the agent's word that endpoint states changed."""
+
+import asyncio
+import socket
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from agent.dns import wire
+from agent.dns.answers import error
+from agent.dns.forward import Forwarder, Reply
+from agent.dns.respond import Outside, Responder
+from agent.dns.settings import Network
+
+IDLE_S: Final = 10
+"""How long a connection may say nothing, or take nothing: RFC 7766 §6.2.3 leaves it to us."""
+CONNECTIONS_MAX: Final = 256
+OF_ONE_MAX: Final = 32
+"""Connections of one address."""
+_BATCH: Final = 256
+"""Questions to answer before others have their turn."""
+_UDP_BUFFER: Final = 4096
+_TCP_QUESTION_MAX: Final = 4096
+_NEWS_BUFFER: Final = 256
+
+
+class Server:
+    """Answers on sockets that systemd holds. `clients` may ask about outside names."""
+
+    def __init__(self, responder: Responder, forwarder: Forwarder, clients: Network) -> None:
+        self._responder: Final = responder
+        self._forwarder: Final = forwarder
+        self.clients = clients
+        self._connections: Counter[str] = Counter()
+
+    def drain(self, channel: socket.socket) -> None:
+        """Answer what has arrived over UDP, up to a batch."""
+        receive, send, quick = channel.recvfrom, channel.sendto, self._responder.quick
+        for _ in range(_BATCH):
+            try:
+                data, source = receive(_UDP_BUFFER)
+            except BlockingIOError:
+                return
+            response = quick(data)
+            if response is None:
+                self._answer(data, source, partial(_send, channel, source), over_tcp=False)
+                continue
+            try:
+                send(response, source)
+            except OSError:  # its buffer is full, or nobody can be there: as if it were lost
+                continue
+
+    def _answer(
+        self, data: bytes, source: tuple[str, int], reply: Reply, *, over_tcp: bool
+    ) -> bool:
+        """Answer a message, now or later; False if it deserves no answer."""
+        response = self._responder.full(data, over_tcp=over_tcp)
+        if response is None:
+            return False
+        if isinstance(response, bytes):
+            reply(response)
+        elif self.clients.has(source[0]):
+            self._forwarder.ask(response, source, reply)
+        else:
+            reply(_refused(response))
+        return True
+
+    async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer the questions of one connection, one after the other, RFC 7766."""
+        source = writer.get_extra_info("peername") or ("", 0)
+        client = source[0]
+        if self._connections.total() >= CONNECTIONS_MAX or self._connections[client] >= OF_ONE_MAX:
+            writer.transport.abort()
+            return
+        self._connections[client] += 1
+        try:
+            while await self._next(reader, writer, source):
+                pass
+        except (TimeoutError, OSError, EOFError):
+            writer.transport.abort()
+        finally:
+            self._connections[client] -= 1
+            if not self._connections[client]:
+                del self._connections[client]
+            writer.close()
+
+    async def _next(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        source: tuple[str, int],
+    ) -> bool:
+        """Answer one question of a connection; False if there is to be no other."""
+        async with asyncio.timeout(IDLE_S):
+            size = int.from_bytes(await reader.readexactly(2))
+            if size > _TCP_QUESTION_MAX:
+                return False
+            data = await reader.readexactly(size)
+        said: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        if not self._answer(data, source, partial(_settle, said), over_tcp=True):
+            return False
+        response = await said
+        writer.write(len(response).to_bytes(2) + response)
+        async with asyncio.timeout(IDLE_S):
+            await writer.drain()
+        return True
+
+
+def _send(channel: socket.socket, source: tuple[str, int], response: bytes) -> None:
+    try:
+        channel.sendto(response, source)
+    except OSError:  # the client asks again, if it is still there
+        return
+
+
+def _settle(said: asyncio.Future[bytes], response: bytes) -> None:
+    if not said.done():  # the connection may have gone meanwhile
+        said.set_result(response)
+
+
+def _refused(outside: Outside) -> bytes:
+    return error(outside.number, outside.question, outside.shape, wire.REFUSED)
+
+
+def heard(channel: socket.socket, take: Callable[[set[str]], object]) -> None:
+    """Take the agent's datagrams, each of which names a namespace, all at once."""
+    namespaces = set()
+    try:
+        while True:
+            namespaces.add(channel.recv(_NEWS_BUFFER).decode("ascii", "replace"))
+    except BlockingIOError:
+        take(namespaces)
