@@ -14,6 +14,8 @@ from agent.container_shapes import Asked, asked
 from agent.nft_shapes import host_ports, rule_faults
 from agent.ports import Files, UnfitError
 from agent.quadlet import is_quadlet
+from agent.service_shapes import FOLDER as CANDIDATES
+from agent.service_shapes import service_faults
 from agent.shapes import is_below, parts
 from agent.state import POLICY
 from agent.system_shapes import TMPFILES, made_paths, system_faults
@@ -28,10 +30,12 @@ _KATS: Final = (
             "agent",
             "content",
             "dns",
+            "endpoints",
             "etcd",
             "generations",
             "leader",
             "runs",
+            "services",
             "wireguard",
         )
     ),
@@ -90,6 +94,8 @@ def complaints(policy: Policy, texts: Texts) -> tuple[Complaint, ...]:
             strange, beyond = (*asks.faults, *_secrets_of_kat(asks)), _beyond(policy, asks)
         elif path.endswith(".nft"):
             strange, beyond = tuple(rule_faults(path, text)), _host_ports(policy, text)
+        elif path.startswith(CANDIDATES):
+            strange, beyond = tuple(service_faults(path, text)), iter(())
         else:
             strange, beyond = tuple(system_faults(path, text)), _made(policy, path, text)
         found += [Complaint(path, what, digest, SHAPE) for what in strange]

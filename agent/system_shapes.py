@@ -191,10 +191,13 @@ _OWN_FOLDERS: Final = """\
 d /var/lib/kat 0755 root root
 d /var/lib/kat/config 0755 root root
 d /var/lib/kat/dns 0755 root root
+d /var/lib/kat/endpoints 0755 root root
 d /var/lib/kat/ingress 0755 root root
+d /var/lib/kat/services 0755 root root
 d /var/lib/kat/wireguard 0750 root systemd-network
 z /var/lib/kat/wireguard/private.key 0640 root systemd-network
 d /run/kat 0755 root root
+d /run/kat/endpoints 0755 root root
 d /run/kat/ingress 0711 root root
 d /run/kat/secrets 0711 root root
 """

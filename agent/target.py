@@ -72,6 +72,7 @@ _PATHS: Final = re.compile(
     | /etc/(tmpfiles|sysusers)\.d/ kat\.conf
     | /etc/sysctl\.d/50-kat\.conf
     | /var/lib/kat/dns/{label}(\.{label})*\.zone
+    | /var/lib/kat/services/{label}\.json
     | /var/lib/kat/ingress/traefik/kat\.yaml
     | /var/lib/kat/config/{label}/{label}/[0-9a-f]+/[^/]+
     """.replace("{label}", "[a-z0-9]([a-z0-9-]{0,126}[a-z0-9])?")

@@ -18,6 +18,7 @@ from katgen.protocol import Complaint
 
 UNITS: Final = "/etc/systemd/system/"
 NFT: Final = "/etc/kat/"
+_ETC: Final = "/etc/"
 NFT_FILE: Final = "/etc/kat/kat.nft"
 _TIMEOUT_S: Final = 60
 _FILE: Final = re.compile(r"(?<![A-Za-z0-9_.-])/[A-Za-z0-9_.@-]+(?:/[A-Za-z0-9_.@-]+)*")
@@ -158,9 +159,9 @@ def zones(checked: Checked) -> list[Complaint]:
 
 
 def networks(checked: Checked) -> list[Complaint]:
-    """Parse Podman's network as JSON."""
+    """Parse Podman's network as JSON; a Config's file may be called so and be none."""
     found = []
-    for path in (p for p in checked.entries if p.endswith(".json")):
+    for path in (p for p in checked.entries if p.endswith(".json") and p.startswith(_ETC)):
         try:
             json.loads(checked.text(path))
         except ValueError as err:

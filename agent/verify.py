@@ -10,6 +10,7 @@ from agent import state, tooling
 from agent.policy import complaints, load_policy
 from agent.ports import NodePorts, UnfitError
 from agent.quadlet import Generated, generate, is_quadlet, made, service_of
+from agent.service_shapes import FOLDER as CANDIDATES
 from agent.stage import SCRATCH, Staged, scratch_of, spread
 from agent.target import Target
 from agent.tooling import Checked
@@ -69,12 +70,16 @@ async def verify(staged: Staged, node: NodePorts) -> tuple[Complaint, ...]:
 def _texts(node: NodePorts, staged: Staged) -> dict[str, tuple[str, str]]:
     """Return what is to be looked at before any tool reads it; nft reads all rules if one is new.
 
-    What lies below /var/lib/kat holds a user's text, and no program of the machine obeys it.
+    What else lies below /var/lib/kat holds a user's text, and no program of the machine obeys it.
     """
-    entries = [entry for entry in staged.fresh if not entry.path.startswith(_CONTENTS)]
+    entries = [entry for entry in staged.fresh if _is_obeyed(entry.path)]
     if any(entry.path.startswith(tooling.NFT) for entry in entries):
         entries += (e for p, e in staged.target.entries.items() if p.startswith(tooling.NFT))
     return {e.path: (e.digest, _text(state.content(node.files, e.digest))) for e in entries}
+
+
+def _is_obeyed(path: str) -> bool:
+    return path.startswith(CANDIDATES) or not path.startswith(_CONTENTS)
 
 
 def _text(content: bytes) -> str:
@@ -95,7 +100,7 @@ async def verify_folder(node: NodePorts, folder: str) -> tuple[Complaint, ...]:
         entries[path] = Entry(path, hashlib.sha256(content).hexdigest(), unit=unit)
         for place in (scratch, f"{scratch}/nft"):
             node.files.write(place + path, content, state.PRIVATE)
-        if not path.startswith(_CONTENTS):
+        if _is_obeyed(path):
             texts[path] = (entries[path].digest, _text(content))
     found = [*complaints(load_policy(node.files), texts)]
     if not found:

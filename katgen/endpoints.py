@@ -11,6 +11,9 @@ import msgspec
 
 from katgen.names import InstanceKey, Ordinal
 
+FORMAT: Final = 1
+"""Of the files of candidates."""
+
 READY: Final = "ready"
 NOT_READY: Final = "notready"
 DRAINING: Final = "draining"

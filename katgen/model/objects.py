@@ -100,7 +100,6 @@ class VirtualLoadBalancerSpec(Spec):
     panic_threshold: Percent = Field(
         default=50,
         description="If less than this percentage of the instances is ready, all get traffic.",
-        **later("endpoint health"),
     )
     external: Flag = Field(
         default=False,

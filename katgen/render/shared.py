@@ -5,7 +5,7 @@
 | `base` | cluster target and slice, users, the overlay's devices | every node |
 | `peers`, `peers/…` | one WireGuard or route drop-in for each node | every node, without its own |
 | `nodes` | the zone of node names | every node |
-| `open/<ns>` | zone and services of a namespace | every node |
+| `open/<ns>` | zone, services and candidates of a namespace | every node |
 | `isolated/<ns>` | the same of an isolated namespace | nodes that run it; with ingress, all |
 | `group/<ns>` | target and slice of a namespace | nodes that run its instances |
 | `config/<ns>/<name>` | a Config's files | nodes that run a workload that mounts it |
@@ -22,7 +22,17 @@ from katgen.bundle import Artifact, SharedSet, shared_set
 from katgen.model.specs import WorkloadObjects
 from katgen.names import WorkloadKey
 from katgen.planned import Node, Plan
-from katgen.render import config, grouping, networkd, nft, quadlet, tmpfiles, traefik, zone
+from katgen.render import (
+    config,
+    grouping,
+    networkd,
+    nft,
+    quadlet,
+    services,
+    tmpfiles,
+    traefik,
+    zone,
+)
 from katgen.render.cut import namespace_view, nodes_view, peer_views
 from katgen.render.view import ClusterView, NamespaceView, PlannedWorkload
 
@@ -62,7 +72,11 @@ def namespace_sets(
     view = namespace_view(plan, cluster, name, workloads)
     prefix = "isolated" if view.isolated else "open"
     sets = {
-        f"{prefix}/{name}": (*zone.namespace(view), *nft.services(view)),
+        f"{prefix}/{name}": (
+            *zone.namespace(view),
+            *nft.services(view),
+            *services.services(view),
+        ),
         f"group/{name}": grouping.namespace(plan.specs.namespaces[name]),
     }
     return _sets(sets)

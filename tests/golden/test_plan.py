@@ -85,6 +85,7 @@ def test_exactly_the_changed_lines_are_shown(
     assert sorted(changed) == [
         ("a", "/etc/kat/kat.nft"),
         ("a,b,c", "/etc/kat/services/shop.nft"),
+        ("a,b,c", "/var/lib/kat/services/shop.json"),
         ("b", "/etc/kat/kat.nft"),
     ]
     addresses = re.compile(r"10\.100\.[01]\.1[0123]\b")

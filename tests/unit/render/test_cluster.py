@@ -98,6 +98,7 @@ def test_only_files_of_the_changed_workload_get_other_digests(
             "/etc/kat/kat.nft",
             "/etc/kat/services/n2.nft",
             "/var/lib/kat/dns/n2.kat.cluster.local.zone",
+            "/var/lib/kat/services/n2.json",
         }
 
 
