@@ -43,7 +43,7 @@ class LinuxMachine:
             cpu_millis=1000 * len(os.sched_getaffinity(0)),
             memory_bytes=self._memory_bytes(),
             versions=Versions(
-                kat=_own_version(),
+                kat=kat_version(),
                 kernel=os.uname().release,
                 **dict(zip(names, versions, strict=True)),
             ),
@@ -106,8 +106,9 @@ def _file_of(program: str) -> tuple[str, int, int] | None:
     return found, there.st_mtime_ns, there.st_size
 
 
-def _own_version() -> str:
+def kat_version() -> str:
+    """Return our own version, '' if this runs from a tree that is not installed."""
     try:
         return metadata.version("kat")
     except metadata.PackageNotFoundError:
-        return ""  # run from a tree
+        return ""

@@ -124,6 +124,18 @@ class Systemd(Protocol):
     async def restart(self, unit: str, timeout_s: float) -> None:
         """Restart a unit and wait. Raises UnitError."""
 
+    async def try_restart(self, unit: str, timeout_s: float) -> None:
+        """Restart a unit that runs, and wait; UnitError if another job, such as a stop, is queued.
+
+        One that does not run stays as it is.
+        """
+
+    async def run_program(self, unit: str, argv: Sequence[str], timeout_s: float) -> bool:
+        """Run a program as a transient unit with this new name; whether it ended with 0 in time.
+
+        `argv[0]` is absolute. What takes longer is killed, with all that it started.
+        """
+
     async def reload(self, unit: str, timeout_s: float) -> None:
         """Reload a unit, or restart it if it cannot (ReloadOrRestart); start it if inactive."""
 

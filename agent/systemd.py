@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from dbus_fast import Message
 
+from agent import transient
 from agent.dbus import Bus, CallError, Peer
 from agent.jobs import Jobs, LostError
 from agent.ports import UnfitError, UnitError, UnitState
@@ -25,6 +26,7 @@ RULES: Final = (
         f"path_namespace='{UNITS[:-1]}',arg0='{SYSTEMD}.Unit'"
     ),
 )
+_ANSWER_S: Final = 10
 NO_UNIT: Final = f"{SYSTEMD}.NoSuchUnit"
 _WORDS: Final = {
     NO_UNIT: "not-found",
@@ -74,6 +76,26 @@ class DBusSystemd:
     async def restart(self, unit: str, timeout_s: float) -> None:
         """Restart a unit."""
         await self._run("RestartUnit", unit, timeout_s)
+
+    async def try_restart(self, unit: str, timeout_s: float) -> None:
+        """Restart a unit that runs, unless somebody has other plans."""
+        await self._run("TryRestartUnit", unit, timeout_s, mode="fail")
+
+    async def run_program(self, unit: str, argv: Sequence[str], timeout_s: float) -> bool:
+        """Run a program in a unit of its own."""
+        wanted = transient.oneshot(argv, timeout_s)
+        try:
+            async with asyncio.timeout(timeout_s + transient.KILL_S + _ANSWER_S):
+                (path,) = await self._bus.call(
+                    MANAGER, "StartTransientUnit", transient.SIGNATURE, unit, "fail", wanted, []
+                )
+                return await self._jobs.result(path) == "done"
+        except CallError as err:
+            raise UnfitError(f"systemd: {unit}: {err}") from err
+        except LostError as err:
+            raise UnfitError(f"systemd: {unit}: the bus was away when it ended") from err
+        except TimeoutError as err:
+            raise UnfitError(f"systemd: {unit}: its end has not been told") from err
 
     async def reload(self, unit: str, timeout_s: float) -> None:
         """Reload a unit; restart one that cannot, start one that does not run."""
@@ -129,10 +151,10 @@ class DBusSystemd:
 
     # --- jobs -------------------------------------------------------------------------------------
 
-    async def _run(self, method: str, unit: str, timeout_s: float) -> None:
+    async def _run(self, method: str, unit: str, timeout_s: float, mode: str = "replace") -> None:
         try:
             async with asyncio.timeout(timeout_s):
-                result = await self._job(method, unit)
+                result = await self._job(method, unit, mode)
         except CallError as err:
             raise UnitError(unit, _WORDS.get(err.name, str(err))) from err
         except TimeoutError as err:
@@ -141,9 +163,9 @@ class DBusSystemd:
         if result not in ("done", "skipped"):
             raise UnitError(unit, result)
 
-    async def _job(self, method: str, unit: str) -> str:
+    async def _job(self, method: str, unit: str, mode: str) -> str:
         """Make a job and wait for its end. Raises CallError."""
-        (path,) = await self._bus.call(MANAGER, method, "ss", unit, "replace")
+        (path,) = await self._bus.call(MANAGER, method, "ss", unit, mode)
         while True:
             try:
                 return await self._jobs.result(path)

@@ -87,7 +87,7 @@ class Bundle(msgspec.Struct, frozen=True):
 
 
 class Probe(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
-    """A health check that the agent makes; exec checks are Podman's and stand in the unit."""
+    """A health check that the agent makes; liveness by command is Podman's, from the unit."""
 
     purpose: str  # readiness | liveness
     kind: str  # http | tcp | exec
@@ -98,16 +98,22 @@ class Probe(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     timeout_seconds: int = 3
     success_threshold: int = 1
     failure_threshold: int = 3
+    command: tuple[str, ...] = ()  # of exec
 
 
 class InstanceEntry(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
-    """What the agent must know of an instance beyond its files."""
+    """What the agent must know of an instance beyond its files.
+
+    `is_run`: a Job's, which is never ready and has no probes.
+    """
 
     instance: InstanceKey
     unit: str
     address: str
     probes: tuple[Probe, ...] = ()
     drain_seconds: int = 0
+    restart_policy: str = "Always"  # OnFailure, Never
+    is_run: bool = False
 
 
 class SecretSlot(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):

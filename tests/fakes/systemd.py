@@ -34,6 +34,7 @@ class FakeSystemd:
     `failing`: result by unit. `hanging`: units whose jobs time out. `slow`: units whose jobs wait
     for `release`.
     `held`: units that another one wants, which keeps them loaded.
+    `bad_programs`: those that do not end with 0.
     `effects`: what else a job does, by `start kat-nft.service` and the like.
     """
 
@@ -44,6 +45,7 @@ class FakeSystemd:
     hanging: set[str] = field(default_factory=set)
     slow: set[str] = field(default_factory=set)
     held: set[str] = field(default_factory=set)
+    bad_programs: set[str] = field(default_factory=lambda: {"/bin/false"})
     effects: dict[str, Callable[[], None]] = field(default_factory=dict)
     units: dict[str, UnitState] = field(default_factory=dict)
     _sources: dict[str, Source | None] = field(default_factory=dict)
@@ -78,6 +80,15 @@ class FakeSystemd:
             self._end(one)
         for one in (unit, *again):
             await self._start(one, timeout_s)
+
+    async def try_restart(self, unit: str, timeout_s: float) -> None:
+        if self._is_active(unit):
+            await self.restart(unit, timeout_s)
+
+    async def run_program(self, unit: str, argv: Sequence[str], timeout_s: float) -> bool:
+        del timeout_s
+        self.trace.note("systemd.run_program", f"{unit}: {' '.join(argv)}")
+        return " ".join(argv) not in self.bad_programs
 
     async def reload(self, unit: str, timeout_s: float) -> None:
         self.trace.note("systemd.reload", unit, changes=True)

@@ -1,0 +1,88 @@
+"""Restarts what is not alive: of each workload one instance at a time (spec §6.3)."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from agent.ports import Systemd, UnfitError, UnitError
+from katgen.bundle import InstanceEntry
+from katgen.names import InstanceKey
+
+RESTART_S: Final = 3600
+"""systemd's own deadlines for stop and start are shorter."""
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """`is_dead`: whether it still is, when its turn has come. `revived`: it has been restarted.
+
+    `noted` is given a text for people on each restart and each that failed.
+    """
+
+    is_dead: Callable[[InstanceKey], bool]
+    revived: Callable[[InstanceKey], None]
+    noted: Callable[[InstanceKey, str], None]
+
+
+class Restarts:
+    """Those that wait for their turn, by workload."""
+
+    def __init__(self, systemd: Systemd, hooks: Hooks) -> None:
+        self._systemd, self._hooks = systemd, hooks
+        self._waiting: dict[str, dict[InstanceKey, tuple[InstanceEntry, str]]] = {}
+        self._busy: set[str] = set()
+        self._news = asyncio.Event()
+        self.counts: dict[InstanceKey, int] = {}
+
+    def add(self, entry: InstanceEntry, why: str) -> None:
+        """Have an instance restarted, unless it is alive again when its turn comes."""
+        workload = entry.instance.rpartition("/")[0]
+        self._waiting.setdefault(workload, {}).setdefault(entry.instance, (entry, why))
+        self._news.set()
+
+    async def run(self) -> None:
+        """Restart until cancelled."""
+        self._busy.clear()
+        self._news.set()
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await self._news.wait()
+                self._news.clear()
+                for workload in self._waiting.keys() - self._busy:
+                    self._busy.add(workload)
+                    group.create_task(self._work(workload), name=f"restarts of {workload}")
+
+    async def _work(self, workload: str) -> None:
+        waiting = self._waiting[workload]
+        while waiting:
+            instance = next(iter(waiting))
+            entry, why = waiting[instance]
+            if self._hooks.is_dead(instance):
+                await self._restart(entry, why)
+            waiting.pop(instance, None)
+        del self._waiting[workload]
+        self._busy.discard(workload)
+
+    async def _restart(self, entry: InstanceEntry, why: str) -> None:
+        """Restart, or stop what is never started again; return when it runs or cannot.
+
+        A unit that somebody is about to stop is left alone.
+        """
+        is_last = entry.restart_policy == "Never"
+        act = self._systemd.stop if is_last else self._systemd.try_restart
+        try:
+            await act(entry.unit, RESTART_S)
+        except (UnitError, UnfitError) as err:
+            self._note(entry, f"is not alive ({why}), and does not start again: {err}")
+            return
+        self._hooks.revived(entry.instance)
+        self.counts[entry.instance] = self.counts.get(entry.instance, 0) + (not is_last)
+        done = "stopped, as its restartPolicy is Never" if is_last else "restarted"
+        self._note(entry, f"was not alive ({why}): {done}")
+
+    def _note(self, entry: InstanceEntry, text: str) -> None:
+        _log.warning("%s %s", entry.unit, text)
+        self._hooks.noted(entry.instance, text)
