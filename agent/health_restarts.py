@@ -75,8 +75,11 @@ class Restarts:
         act = self._systemd.stop if is_last else self._systemd.try_restart
         try:
             await act(entry.unit, RESTART_S)
+            now = (await self._systemd.states([entry.unit]))[entry.unit].active_state
         except (UnitError, UnfitError) as err:
             self._note(entry, f"is not alive ({why}), and does not start again: {err}")
+            return
+        if now != "active" and not is_last:
             return
         self._hooks.revived(entry.instance)
         self.counts[entry.instance] = self.counts.get(entry.instance, 0) + (not is_last)

@@ -125,9 +125,9 @@ class Systemd(Protocol):
         """Restart a unit and wait. Raises UnitError."""
 
     async def try_restart(self, unit: str, timeout_s: float) -> None:
-        """Restart a unit that runs, and wait; UnitError if another job, such as a stop, is queued.
+        """Restart a unit that runs, and wait. Raises UnitError.
 
-        One that does not run stays as it is.
+        One that does not run, or is about to stop, is left alone, and that is no error.
         """
 
     async def run_program(self, unit: str, argv: Sequence[str], timeout_s: float) -> bool:

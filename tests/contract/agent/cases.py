@@ -86,6 +86,22 @@ async def the_change_of_a_unit_is_told(world: World) -> None:
     await during(world.ports.systemd.changes(), restart, lambda unit: unit == "kat.c8.service")
 
 
+async def only_a_unit_that_runs_is_tried_to_restart(world: World) -> None:
+    systemd = world.ports.systemd
+    world.service("kat.c10.service")
+    await systemd.try_restart("kat.c10.service", START_S)
+    assert (await systemd.states(["kat.c10.service"]))["kat.c10.service"].active_state != "active"
+    await systemd.start("kat.c10.service", START_S)
+    await systemd.try_restart("kat.c10.service", START_S)
+    assert (await systemd.states(["kat.c10.service"]))["kat.c10.service"].active_state == "active"
+
+
+async def a_program_is_run_and_its_end_told(world: World) -> None:
+    systemd = world.ports.systemd
+    assert await systemd.run_program("check-1.service", ["/bin/true"], START_S)
+    assert not await systemd.run_program("check-2.service", ["/bin/false"], START_S)
+
+
 async def a_running_unit_has_a_cgroup_and_others_have_none(world: World) -> None:
     world.service("kat.c9.service")
     await world.ports.systemd.start("kat.c9.service", START_S)
@@ -193,6 +209,8 @@ CASES: tuple[Case, ...] = (
     a_reload_starts_what_does_not_run,
     a_unit_whose_file_is_gone_needs_a_reload,
     the_change_of_a_unit_is_told,
+    only_a_unit_that_runs_is_tried_to_restart,
+    a_program_is_run_and_its_end_told,
     a_running_unit_has_a_cgroup_and_others_have_none,
     an_image_of_no_registry_has_no_digest,
     an_image_that_is_here_is_not_pulled,

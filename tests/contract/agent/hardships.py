@@ -51,6 +51,36 @@ async def a_new_connection_is_told(world: World) -> None:
     await listening
 
 
+async def a_program_gets_its_words_as_they_are(world: World) -> None:
+    words = ["$HOME", "${HOME}", "%n", "a b", "", ";", "\\", "ü"]
+    says = "for x; do printf '%s\\n' \"$x\"; done >/run/words"
+    argv = ["/bin/sh", "-c", says, "sh", *words]
+    assert await world.ports.systemd.run_program("check-3.service", argv, START_S)
+    assert world.ports.files.read("/run/words") == ("\n".join(words) + "\n").encode()
+
+
+async def a_program_that_takes_too_long_is_killed_with_its_children(world: World) -> None:
+    argv = ["/bin/sh", "-c", "trap '' TERM; sleep 1234 & wait; wait"]
+    assert not await soon(world.ports.systemd.run_program("check-4.service", argv, 0.3))
+    ran = await world.ports.tools.run(["pgrep", "-f", "sleep 1234"], timeout_s=START_S, env={})
+    assert ran.stdout == ""
+
+
+async def who_is_about_to_stop_is_not_restarted(world: World) -> None:
+    text = "[Service]\nExecStart=/bin/sleep inf\nExecStop=/bin/sh -c 'read x </run/over'\n"
+    world.ports.files.write("/run/systemd/system/kat.h-stop.service", text.encode())
+    await _run(world, ["mkfifo", "/run/over"])
+    systemd = world.ports.systemd
+    await systemd.start("kat.h-stop.service", START_S)
+    stopping = asyncio.create_task(systemd.stop("kat.h-stop.service", START_S))
+    await _run(world, ["sh", "-c", "until systemctl list-jobs | grep -q h-stop; do :; done"])
+    await soon(systemd.try_restart("kat.h-stop.service", START_S))
+    await _run(world, ["sh", "-c", "echo >/run/over"])
+    await soon(stopping)
+    states = await systemd.states(["kat.h-stop.service"])
+    assert states["kat.h-stop.service"].active_state == "inactive"
+
+
 async def _systemctl(world: World, words: Sequence[str]) -> None:
     await _run(world, ["systemctl", *words])
 
@@ -64,4 +94,7 @@ HARDSHIPS: tuple[Case, ...] = (
     a_hundred_units_start_and_stop_through_a_reexec_and_a_restart_of_the_bus,
     a_job_that_ends_while_the_bus_is_down_is_not_waited_for,
     a_new_connection_is_told,
+    a_program_gets_its_words_as_they_are,
+    a_program_that_takes_too_long_is_killed_with_its_children,
+    who_is_about_to_stop_is_not_restarted,
 )
