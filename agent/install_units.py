@@ -9,6 +9,7 @@ from katgen.errors import EncodeError
 
 UNITS: Final = (
     "kat-agent.service",
+    "kat-dns.service",
     "kat-leader.service",
     "kat-network.service",
     "kat-nft-again.service",
@@ -46,7 +47,7 @@ def install_users(files: Files) -> bool:
 def install_units(files: Files, programs: str) -> tuple[str, ...]:
     """Write the units that no package has brought; return the names of those that changed.
 
-    `programs` is the directory of `kat-agent` and `kat-leader`. Raises EncodeError, UnfitError.
+    `programs` is the directory of KAT's executables. Raises EncodeError, UnfitError.
     """
     word = exec_path(programs)
     return tuple(

@@ -69,7 +69,8 @@ async def _nft(node: NodePorts, unit: str, paths: Paths) -> str:
 
 
 async def _dns(node: NodePorts, unit: str, _: Paths) -> str:
-    if (await node.systemd.states([unit]))[unit].load_state == "loaded":
+    state = (await node.systemd.states([unit]))[unit]
+    if state.load_state == "loaded" and state.active_state == "active":  # else it reads all
         await node.systemd.reload(unit, _TIMEOUT_S)
     return ""
 

@@ -37,6 +37,8 @@ _TOOL_S: Final = 60
 _FILES: Final = (
     "/etc/containers/networks/kat.json",
     "/etc/systemd/system/multi-user.target.d/kat.conf",
+    "/etc/systemd/system/sockets.target.d/kat-dns.conf",
+    "/etc/kat/dns.json",
     "/etc/kat/kat.nft",
     "/etc/kat/cluster.nft",
     "/etc/tmpfiles.d/kat.conf",
@@ -46,7 +48,7 @@ _FILES: Final = (
 )
 _FOLDERS: Final = ("/etc/containers/systemd/kat", "/etc/kat/services", "/run/kat")
 _SERVICES: Final = "|".join(re.escape(unit) for unit in UNITS)
-_UNIT: Final = re.compile(rf"(kat\..+|kat-.+\.slice|{_SERVICES})(\.d)?")
+_UNIT: Final = re.compile(rf"(kat\..+|kat-.+\.slice|kat-dns\.socket|{_SERVICES})(\.d)?")
 _NETWORK: Final = re.compile(
     r"50-(kat0|kat-br0|kat-port|kat-dns[01]|kat-uplink)\.(netdev|network)(\.d)?"
 )

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from agent import name_shapes
 from agent.shapes import (
     CIDR,
     COMMENT,
@@ -78,6 +79,22 @@ _UNITS: Final = tuple(
                     "Unit.PartOf": r"kat\.target",
                     "Unit.After": r"network\.target",
                 }
+            ),
+        ),
+        (r"sockets\.target\.d/kat-dns\.conf", shapes({"Unit.Wants": r"kat-dns\.socket"})),
+        (
+            r"kat-dns\.socket",
+            shapes(
+                {
+                    "Unit.Description": "Names of KAT",
+                    "Socket.ListenDatagram": rf"{IP}:53|/run/kat/dns\.sock",
+                    "Socket.ListenStream": rf"{IP}:53",
+                    "Socket.FreeBind": "yes",
+                    "Socket.ReceiveBuffer": "8M",
+                    "Socket.TriggerLimitIntervalSec": "0",
+                    "Socket.SocketMode": "0600",
+                },
+                "Socket.SocketMode",
             ),
         ),
         (r"kat\.slice", shapes({"Unit.Description": _ALL})),
@@ -250,6 +267,8 @@ def system_faults(path: str, text: str) -> Iterator[str]:
         yield from _unit(path.removeprefix(SYSTEM), text, _UNITS)
     elif path.startswith(NETWORK):
         yield from _unit(path.removeprefix(NETWORK), text, _NETWORKD)
+    elif path == name_shapes.PATH:
+        yield from name_shapes.name_faults(text)
     elif path.endswith(".json"):
         yield from _bridge(text)
 

@@ -60,6 +60,7 @@ _PATHS: Final = re.compile(
     | /etc/containers/networks/kat\.json
     | /etc/systemd/system/ kat\.(target|slice)
     | /etc/systemd/system/ kat\.{label}\.target
+    | /etc/systemd/system/ (kat-dns\.socket | sockets\.target\.d/kat-dns\.conf)
     | /etc/systemd/system/ kat-([a-z0-9]|\\x2d)+\.slice
     | /etc/systemd/system/ kat(\.{label}){2}\.timer
     | /etc/systemd/system/ multi-user\.target\.d/kat\.conf
@@ -68,6 +69,7 @@ _PATHS: Final = re.compile(
     | /etc/systemd/network/ 50-(kat0|kat-dns0)\.(netdev|network) (\.d/{label}\.conf)?
     | /etc/systemd/network/ 50-kat-(dns1|port)\.network
     | /etc/kat/ (kat|cluster)\.nft
+    | /etc/kat/dns\.json
     | /etc/kat/services/[A-Za-z0-9][A-Za-z0-9._-]*\.nft
     | /etc/(tmpfiles|sysusers)\.d/ kat\.conf
     | /etc/sysctl\.d/50-kat\.conf

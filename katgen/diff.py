@@ -81,7 +81,9 @@ _STARTS: Final = frozenset({Activation.START, Activation.STOP_FIRST})
 _INSTANCE: Final = ".container"
 """Only an instance's own unit file ends so."""
 _BUILD: Final = "-build.service"
-_RANKS: Final = {"slice": 0, "mount": 1, "automount": 2, "target": 3, "service": 5, "timer": 6}
+_RANKS: Final = {
+    "slice": 0, "mount": 1, "automount": 2, "socket": 2, "target": 3, "service": 5, "timer": 6,
+}  # fmt: skip
 """Start what others need first; stop in the opposite order."""
 _NOT_WANTED: Final = "not wanted here any more"
 

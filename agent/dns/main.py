@@ -25,6 +25,7 @@ from agent.notify import READY, STOPPING, WATCHDOG, notify, status, watchdog_s
 _FINISH_S: Final = 0.3
 """For answers under way at a stop; questions that arrive meanwhile wait for the next process."""
 _STREAM_BYTES: Final = 8192
+_ROUND_S: Final = 10
 _PAUSE_S: Final = 1
 """Before an end that systemd answers with another start at once."""
 
@@ -82,7 +83,7 @@ class _Process:
             server = Server(Responder(self._table), forwarder, self._settings.clients)
             listeners = await self._listen(server)
             beside = (
-                tasks.create_task(self._watchdog(), name="dns-watchdog"),
+                tasks.create_task(self._rounds(), name="dns-rounds"),
                 tasks.create_task(self._reloads(forwarder, server), name="dns-reload"),
             )
             notify(READY, self._status())
@@ -112,10 +113,12 @@ class _Process:
         gc.collect()
         gc.freeze()  # what lives long is not looked through again and again
 
-    async def _watchdog(self) -> None:
-        while every_s := watchdog_s():
+    async def _rounds(self) -> None:
+        """Say that all is well, and look whether the disk holds more than somebody told."""
+        while True:
+            await asyncio.sleep(watchdog_s() / 3 or _ROUND_S)
+            await self._loading.take_zones()
             notify(WATCHDOG)
-            await asyncio.sleep(every_s / 3)
 
     async def _reloads(self, forwarder: Forwarder, server: Server) -> None:
         """Take up what changed on disk at each SIGHUP, systemd.service(5) `notify-reload`."""

@@ -169,8 +169,8 @@ class ClusterSpec(Spec):
     upstream_dns: tuple[Address, ...] = Field(
         default=(),
         alias="upstreamDNS",
-        description="Name servers for names outside the cluster; if empty, the node's.",
-        **later("kat-dns"),
+        description="Name servers for names outside the cluster; if empty, the node's. Addresses "
+        "of the cluster itself are not asked.",
     )
     external_cidr: Cidr | None = Field(
         default=None,

@@ -10,7 +10,8 @@ from katgen import names
 from katgen.bundle import Artifact, Entry, InstanceEntry, Manifest, Probe, SecretSlot
 from katgen.model import probe as model
 from katgen.names import InstanceKey, NodeName
-from katgen.render import networkd, nft, podmannet, tmpfiles
+from katgen.render import dns, networkd, nft, podmannet, tmpfiles
+from katgen.render.container import readiness
 from katgen.render.quadlet import UnitTemplate, unit_template
 from katgen.render.shared import used_by
 from katgen.render.view import ClusterView, NodeView, PlacedInstance, PlannedWorkload
@@ -28,6 +29,8 @@ class WorkloadTemplate:
     unit: UnitTemplate
     probes: tuple[Probe, ...]
     drain_seconds: int
+    restart_policy: str
+    is_run: bool
     uses: tuple[str, ...]
     has_secrets: bool
 
@@ -52,15 +55,16 @@ class NodeFiles:
 
 def workload_template(workload: PlannedWorkload, cluster: ClusterView) -> WorkloadTemplate:
     """Return a workload's template."""
-    container = workload.objects.workload.spec.container
-    balancer = workload.objects.load_balancer
-    readiness = container.readiness or (balancer.spec.health_check if balancer else None)
-    probes = (_probe("readiness", readiness), _probe("liveness", container.liveness))
+    spec = workload.objects.workload.spec
+    container = spec.container
+    probes = (_probe("readiness", readiness(workload)), _probe("liveness", container.liveness))
     by_reference = any(variable.value_from for variable in container.env)
     return WorkloadTemplate(
         unit_template(workload, cluster),
         tuple(p for p in probes if p is not None),
         container.drain_seconds,
+        spec.restart_policy.condition,
+        spec.type == "Job",
         used_by(workload),
         has_secrets=by_reference or bool(workload.secret_keys),
     )
@@ -82,6 +86,7 @@ def _probe(purpose: str, probe: model.Probe | None) -> Probe | None:
         probe.timeout_seconds,
         probe.success_threshold,
         probe.failure_threshold,
+        probe.exec.command if probe.exec else (),
     )
 
 
@@ -108,6 +113,8 @@ def instance_files(instance: PlacedInstance, template: WorkloadTemplate) -> Inst
         placement.address,
         template.probes,
         template.drain_seconds,
+        template.restart_policy,
+        template.is_run,
     )
     slots = template.unit.secret_slots(placement) if template.has_secrets else ()
     return InstanceFiles(template, entries, summary, slots)
@@ -115,7 +122,7 @@ def instance_files(instance: PlacedInstance, template: WorkloadTemplate) -> Inst
 
 def fixed_artifacts(view: NodeView) -> tuple[Artifact, ...]:
     """Return the files that depend on the node's address, and not on what runs there."""
-    return (*networkd.own(view), *podmannet.own(view))
+    return (*networkd.own(view), *podmannet.own(view), *dns.own(view))
 
 
 def moving_artifacts(view: NodeView) -> tuple[Artifact, ...]:

@@ -24,6 +24,7 @@ from katgen.names import WorkloadKey
 from katgen.planned import Node, Plan
 from katgen.render import (
     config,
+    dns,
     grouping,
     networkd,
     nft,
@@ -43,6 +44,7 @@ def base_sets(plan: Plan, cluster: ClusterView) -> tuple[SharedSet, ...]:
     """Return the sets that depend on the cluster's settings and nodes, and on no workload."""
     base = (
         *grouping.cluster(),
+        *dns.shared(),
         *networkd.shared(cluster),
         *nft.cluster(cluster),
         *tmpfiles.sysusers(),
