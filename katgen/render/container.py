@@ -155,34 +155,16 @@ def readiness(workload: PlannedWorkload) -> Probe | None:
 
 
 def _health(workload: PlannedWorkload, variables: Variables) -> Iterator[str]:
-    """Return the lines of exec checks; the others are the agent's.
+    """Return the lines of liveness by command, which holds with no agent; the rest is the agent's.
 
-    Podman has one check for the whole life, and one for the start. A start is done when the
-    readiness check passed (`Notify=healthy`). With a liveness check too, readiness is the start's,
-    and from then on liveness decides.
+    Podman has one check, its own interval, and no thresholds of success: docs/adr/0021-health.md.
     """
-    if workload.objects.workload.spec.type == "Job":
+    live = workload.objects.workload.spec.container.liveness
+    if live is None or live.exec is None:
         return
-    ready, live = readiness(workload), workload.objects.workload.spec.container.liveness
-    ready = ready if ready and ready.exec else None
-    live = live if live and live.exec else None
-    regular = live or ready
-    if regular is None:
-        return
-    yield from _check("Health", regular, variables)
-    yield f"HealthRetries={regular.failure_threshold}"
-    yield f"HealthStartPeriod={regular.initial_delay_seconds}s"
-    yield f"HealthOnFailure={'kill' if live else 'none'}"
-    if ready is not None and ready is not regular:
-        yield from _check("HealthStartup", ready, variables)
-        yield "HealthStartupRetries=0"
-        yield f"HealthStartupSuccess={ready.success_threshold}"
-    if ready is not None:
-        yield "Notify=healthy"
-
-
-def _check(prefix: str, probe: Probe, variables: Variables) -> Iterator[str]:
-    words = probe.exec.command if probe.exec else ()
-    yield f"{prefix}Cmd={unitfile.health_command(words, variables)}"
-    yield f"{prefix}Interval={probe.period_seconds}s"
-    yield f"{prefix}Timeout={probe.timeout_seconds}s"
+    yield f"HealthCmd={unitfile.health_command(live.exec.command, variables)}"
+    yield f"HealthInterval={live.period_seconds}s"
+    yield f"HealthTimeout={live.timeout_seconds}s"
+    yield f"HealthRetries={live.failure_threshold}"
+    yield f"HealthStartPeriod={live.initial_delay_seconds}s"
+    yield "HealthOnFailure=kill"

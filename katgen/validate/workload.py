@@ -24,6 +24,7 @@ def insides(objects: Objects) -> Iterator[Problem]:
         yield from _ports(one)
         yield from _mounts(one)
         yield from _probes(one)
+        yield from _meaning_of_probes(one)
         yield from _amounts(one)
 
 
@@ -109,6 +110,25 @@ def _probes(one: One) -> Iterator[Problem]:
         for path, port in checked_ports(probe):
             if is_unlisted(container, port, "TCP"):
                 yield unlisted(one.at(*_CONTAINER, name, *path), container, port, "TCP")
+
+
+def _meaning_of_probes(one: One) -> Iterator[Problem]:
+    """Refuse checks that would not be made, and thresholds that would not count."""
+    container = one.object.spec.container
+    if one.object.spec.type == "Job":
+        words = {
+            "readiness": "remove it; nothing sends requests to a Job",
+            "liveness": "remove it; a JobDefinition's activeDeadlineSeconds ends what hangs",
+        }
+        for name, hint in words.items():
+            if getattr(container, name) is not None:
+                yield Problem(one.at(*_CONTAINER, name), "a Job's run is not checked", hint)
+        return
+    live = container.liveness
+    if live is not None and live.success_threshold != 1:
+        at = one.at(*_CONTAINER, "liveness", "successThreshold")
+        hint = "remove it; what is not alive is restarted, and begins anew"
+        yield Problem(at, "one success is what makes an instance alive", hint)
 
 
 def checked_ports(probe: Probe | None) -> Iterator[tuple[tuple[str, str], int]]:

@@ -80,7 +80,7 @@ def workload() -> Workload:
             {"name": "host", "mountPath": MOUNTED},
             {"name": "memory", "mountPath": FOLDER},
         ],
-        "readiness": {"exec": {"command": ["/bin/sh", "-c", HEALTH, "sh", *TEXTS]}},
+        "liveness": {"exec": {"command": ["/bin/sh", "-c", HEALTH, "sh", *TEXTS]}},
     }
     volumes = [
         {"name": "out", "simpleClusterStorage": {}},

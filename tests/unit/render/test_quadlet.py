@@ -231,56 +231,39 @@ def probe(*command: str, **rest: int) -> dict[str, object]:
 
 HEALTH = (
     *("HealthCmd", "HealthInterval", "HealthTimeout", "HealthRetries", "HealthStartPeriod"),
-    *("HealthOnFailure", "HealthStartupCmd", "HealthStartupInterval", "HealthStartupTimeout"),
-    *("HealthStartupRetries", "HealthStartupSuccess", "Notify"),
+    *("HealthOnFailure", "HealthStartupCmd", "Notify"),
 )
 
 
-def test_readiness_by_command_delays_the_start() -> None:
-    checked = {"readiness": probe("/bin/ready", periodSeconds=2, initialDelaySeconds=1)}
-    assert lines({"container": checked}, *HEALTH) == [
-        "HealthCmd=CMD /bin/ready",
+def test_liveness_by_command_kills() -> None:
+    checked = probe("a", "b c", periodSeconds=2, initialDelaySeconds=1, failureThreshold=5)
+    assert lines({"container": {"liveness": checked}}, *HEALTH) == [
+        'HealthCmd=["a", "b c"]',
         "HealthInterval=2s",
         "HealthTimeout=3s",
-        "HealthRetries=3",
-        "HealthStartPeriod=1s",
-        "HealthOnFailure=none",
-        "Notify=healthy",
-    ]
-
-
-def test_liveness_by_command_kills() -> None:
-    assert lines({"container": {"liveness": probe("a", "b c")}}, *HEALTH) == [
-        'HealthCmd=["a", "b c"]',
-        "HealthInterval=10s",
-        "HealthTimeout=3s",
-        "HealthRetries=3",
-        "HealthStartPeriod=0s",
-        "HealthOnFailure=kill",
-    ]
-
-
-def test_with_both_readiness_is_the_start_s() -> None:
-    both = {"readiness": probe("r", successThreshold=2), "liveness": probe("l", failureThreshold=5)}
-    assert lines({"container": both}, *HEALTH) == [
-        "HealthCmd=CMD l",
-        "HealthInterval=10s",
-        "HealthTimeout=3s",
         "HealthRetries=5",
-        "HealthStartPeriod=0s",
+        "HealthStartPeriod=1s",
         "HealthOnFailure=kill",
-        "HealthStartupCmd=CMD r",
-        "HealthStartupInterval=10s",
-        "HealthStartupTimeout=3s",
-        "HealthStartupRetries=0",
-        "HealthStartupSuccess=2",
-        "Notify=healthy",
     ]
 
 
-def test_checks_by_network_are_not_podman_s() -> None:
-    checked = {"readiness": {"http": {"port": 80}}, "liveness": {"tcp": {"port": 80}}}
+@pytest.mark.parametrize(
+    "checked",
+    [
+        {"readiness": probe("r")},
+        {"readiness": {"http": {"port": 80}}, "liveness": {"tcp": {"port": 80}}},
+    ],
+    ids=["readiness by command", "by network"],
+)
+def test_all_other_checks_are_the_agent_s(checked: dict[str, object]) -> None:
     assert lines({"container": checked}, *HEALTH) == []
+
+
+def test_readiness_changes_nothing_of_liveness() -> None:
+    both = {"readiness": probe("r", successThreshold=2), "liveness": probe("l")}
+    assert lines({"container": both}, *HEALTH) == lines(
+        {"container": {"liveness": probe("l")}}, *HEALTH
+    )
 
 
 def volumes(mounts: Sequence[Mapping[str, str]], *sources: Mapping[str, object]) -> Fields:
