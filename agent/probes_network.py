@@ -6,6 +6,7 @@ the instance gives them the node's own address; no proxy is asked, and no redire
 
 import asyncio
 import errno
+import os
 import re
 import socket
 from contextlib import suppress
@@ -92,10 +93,11 @@ async def _connection(address: str, port: int) -> socket.socket:
         if connection is not None:
             connection.close()
         if isinstance(err, OSError) and err.errno in _OURS:
-            raise UnfitError(f"no check of {address}:{port} can be made: {err.strerror}") from err
+            raise UnfitError(f"no check of {address}:{port} can be made: {_why(err)}") from err
         raise
     return connection
 
 
 def _why(err: OSError) -> str:
-    return (err.strerror or str(err)).lower()
+    """Return the kernel's words: asyncio puts the address in their place."""
+    return os.strerror(err.errno).lower() if err.errno else str(err)
