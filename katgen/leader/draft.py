@@ -1,7 +1,7 @@
 """What the store would hold after a change: decided on values, written by `objects`."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 from uuid import uuid4
 
@@ -21,10 +21,11 @@ from katgen.leader.documents import (
 )
 from katgen.leader.errors import InputError, TakenError
 from katgen.leader.secrets import SecretBox
-from katgen.model.specs import Specs
+from katgen.leader.standing import Grounds, mention
 from katgen.model.workload import Workload
 from katgen.parse import Document, Parsed
 from katgen.validate import check
+from katgen.validate.change import Told, check_change
 from katgen.validate.load import load
 from katgen.validate.objects import gather
 from katgen.validate.references import named
@@ -50,10 +51,14 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Draftsman:
-    """Makes drafts; holds what stored documents need besides what the user wrote."""
+    """Makes drafts; holds what stored documents need besides what the user wrote.
+
+    With `grounds` a change is checked at its own cost, else together with all that is stored.
+    """
 
     box: SecretBox
     now: float
+    grounds: Grounds | None = None
 
     def applied(
         self,
@@ -71,18 +76,40 @@ class Draftsman:
         coming = {key for one in documents if (key := key_of(one.value)) is not None}
         left = {*drop, *_outgrown(documents)}
         gone = tuple(sorted(key for key in left if key in before and key not in coming))
-        rest = {key: one for key, one in before.items() if key not in gone}
-        staying = parsed(one for key, one in rest.items() if key not in coming)
-        everything = Parsed((*staying.documents, *documents), given.parsed.problems)
-        checked = check(everything)
+        rest = _without(before, gone)
+        checked = self._told(before, (*gone, *(key for key in coming if key in rest)), given.parsed)
         problems = {*checked.problems, *(_refused(documents, before) if is_running else ())}
         if problems:
             raise InputError("the objects have problems", problems=map(without_lines, problems))
         puts = dict(self._puts(documents, rest))
         named_keys = [key for one in documents if (key := key_of(one.value)) is not None]
         changed = tuple(_change(key, rest, puts) for key in named_keys)
-        notes = tuple(note for note in checked.notes if not note.at.file.startswith(STORED))
+        notes = tuple(sorted(n for n in checked.notes if not n.at.file.startswith(STORED)))
         return Draft(_after(rest, puts), puts, gone, (*changed, *_deleted(gone)), notes)
+
+    def removed(self, keys: Collection[ObjectKey], before: Before) -> Draft:
+        """Return the draft of deleting objects; a Workload takes its companions along.
+
+        Raises TakenError with all problems that the rest would have.
+        """
+        gone = {key for key in _with_companions(keys) if key in before}
+        rest = _without(before, gone)
+        checked = self._told(before, gone, Parsed())
+        problems = {*map(without_lines, checked.problems), *_inhabited(gone, rest)}
+        if problems:
+            shown = ", ".join(map(str, sorted(keys)))
+            raise TakenError(f"{shown} is in use", problems=problems)
+        ordered = tuple(sorted(gone))
+        return Draft(rest, {}, ordered, _deleted(ordered))
+
+    def _told(self, before: Before, gone: Collection[ObjectKey], given: Parsed) -> Told:
+        """Return what is wrong without some objects and with others."""
+        ground = self.grounds.of(before) if self.grounds is not None else None
+        if ground is not None:
+            return check_change(ground, frozenset(map(mention, gone)), given)
+        staying = parsed(one for key, one in before.items() if key not in gone)
+        checked = check(Parsed((*staying.documents, *given.documents), given.problems))
+        return Told(frozenset(checked.problems), frozenset(checked.notes))
 
     def _puts(
         self, documents: Iterable[Document], before: Before
@@ -135,30 +162,16 @@ class Draftsman:
         return made
 
 
-def removed(keys: Collection[ObjectKey], before: Before) -> Draft:
-    """Return the draft of deleting objects; a Workload takes its companions along.
-
-    Raises TakenError with all problems that the rest would have.
-    """
-    gone = {key for key in _with_companions(keys) if key in before}
-    rest = {key: one for key, one in before.items() if key not in gone}
-    checked = check(parsed(rest.values()))
-    problems = {*map(without_lines, checked.problems), *_inhabited(gone, rest)}
-    if problems:
-        shown = ", ".join(map(str, sorted(keys)))
-        raise TakenError(f"{shown} is in use", problems=problems)
-    ordered = tuple(sorted(gone))
-    return Draft(rest, {}, ordered, _deleted(ordered))
-
-
-def specs_of(before: Before) -> Specs | None:
-    """Return the specs of all stored objects."""
-    return check(parsed(before.values())).specs
+def _without(before: Before, gone: Iterable[ObjectKey]) -> Before:
+    rest = dict(before)
+    for key in gone:
+        del rest[key]
+    return rest
 
 
 def companions(key: ObjectKey) -> tuple[ObjectKey, ...]:
     """Return the keys of what goes with a Workload."""
-    return tuple(replace(key, kind=kind) for kind in COMPANIONS)
+    return tuple(key._replace(kind=kind) for kind in COMPANIONS)
 
 
 def _outgrown(documents: Iterable[Document]) -> Iterator[ObjectKey]:
@@ -169,9 +182,9 @@ def _outgrown(documents: Iterable[Document]) -> Iterator[ObjectKey]:
         if key is None or loaded is None or not isinstance(loaded.object, Workload):
             continue
         if loaded.object.spec.type != "Job":
-            yield replace(key, kind="JobDefinition")
+            yield key._replace(kind="JobDefinition")
         if loaded.object.spec.source.git is None:
-            yield replace(key, kind="BuildDefinition")
+            yield key._replace(kind="BuildDefinition")
 
 
 def _with_companions(keys: Iterable[ObjectKey]) -> Iterator[ObjectKey]:
@@ -183,6 +196,8 @@ def _with_companions(keys: Iterable[ObjectKey]) -> Iterator[ObjectKey]:
 
 def _inhabited(gone: Collection[ObjectKey], rest: Before) -> Iterator[Problem]:
     spaces = {key.name for key in gone if key.kind == "Namespace"}
+    if not spaces:
+        return
     for key, one in rest.items():
         if key.namespace in spaces:
             document = parsed([one]).documents[0]

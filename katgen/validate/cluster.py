@@ -8,6 +8,7 @@ from typing import Final
 from katgen import names
 from katgen.errors import Problem, Source
 from katgen.model.cluster import ClusterConfiguration, ClusterSpec
+from katgen.model.spec import Document as Model
 from katgen.names import WorkloadKey
 from katgen.validate.load import Written
 from katgen.validate.objects import Objects
@@ -170,16 +171,16 @@ def lengths(objects: Objects, spec: ClusterSpec) -> Iterator[Problem]:
             hint = f"a host name has at most {names.HOSTNAME_MAX}; choose a shorter name"
             yield Problem(one.at("metadata", "name"), what, hint)
         full = f"{_longest_prefix(objects, key, ordinal)}.{names.service_name(key, domain)}"
-        yield from _too_long_for_dns(full, one.at("metadata", "name"))
+        yield from _too_long_for_dns(full, one)
     for node in objects.nodes.values():
         full = f"{node.object.metadata.name}.{names.zone('node', domain)}"
-        yield from _too_long_for_dns(full, node.at("metadata", "name"))
+        yield from _too_long_for_dns(full, node)
 
 
-def _too_long_for_dns(full: str, at: Source) -> Iterator[Problem]:
+def _too_long_for_dns(full: str, one: Written[Model]) -> Iterator[Problem]:
     if len(full) > names.DNS_NAME_MAX:
         hint = f"a DNS name has at most {names.DNS_NAME_MAX}; choose shorter names"
-        yield Problem(at, f"{full!r} has {len(full)} characters", hint)
+        yield Problem(one.at("metadata", "name"), f"{full!r} has {len(full)} characters", hint)
 
 
 def _longest_prefix(objects: Objects, key: WorkloadKey, ordinal: str) -> str:
