@@ -11,6 +11,7 @@ from aiohttp import hdrs, web
 
 from katgen.leader.documents import NO_NAMESPACE, ObjectKey
 from katgen.leader.errors import DeniedError, MissingError
+from katgen.leader.limits import TURNSTILE
 from katgen.leader.services import SERVICES, Services
 from katgen.names import NodeName
 
@@ -48,10 +49,21 @@ def people(answer: Answer, *, is_read: bool = False) -> Answer:
         caller = await _caller(request)
         if caller.role != ADMIN:
             raise MissingError("there is nothing here for you")
+        request.app[TURNSTILE].person(caller.name)
         request[CALLER] = caller
         if is_read or request.method in _READS:
             return await answer(request)
         return await _audited(answer, request)
+
+    return guarded
+
+
+def known(answer: Answer) -> Answer:
+    """Return a route that people with the role `admin` and every node's agent reach, to read."""
+
+    async def guarded(request: web.Request) -> web.StreamResponse:
+        request[CALLER] = await _caller(request)
+        return await answer(request)
 
     return guarded
 
@@ -65,6 +77,7 @@ def agents(answer: Answer) -> Answer:
             raise DeniedError("only a node's agent may do this", status=HTTPStatus.FORBIDDEN)
         if caller.name != request.match_info["node"]:
             raise MissingError("there is nothing here for you")
+        request.app[TURNSTILE].agent(caller.name)
         request[CALLER] = caller
         return await answer(request)
 
@@ -82,6 +95,7 @@ async def _caller(request: web.Request) -> Caller:
     given = request.headers.getall(hdrs.AUTHORIZATION, [])
     found = await _by_token(services, given) if given else await _by_certificate(services, request)
     if found is None:
+        request.app[TURNSTILE].stranger(request.remote or "")
         raise DeniedError("the token or certificate is missing, or not known here")
     return found
 

@@ -5,6 +5,8 @@ KatError
     ├── InputError       400, 413, 415 or 422: the body
     ├── MissingError     404
     ├── TakenError       409: it exists, it is in use, or somebody else changed it
+    ├── GoneAnswerError  410: what it refers to is not remembered any more
+    ├── LimitedError     429: too much at a time
     └── DeniedError      401 or 403
 """
 
@@ -48,6 +50,22 @@ class TakenError(RequestError):
     """What is there stands against it."""
 
     status = HTTPStatus.CONFLICT
+
+
+class GoneAnswerError(RequestError):
+    """The version or page is not remembered any more: list again."""
+
+    status = HTTPStatus.GONE
+
+
+class LimitedError(RequestError):
+    """The caller asks for too much at a time; `retry_s` is when it may ask again."""
+
+    status = HTTPStatus.TOO_MANY_REQUESTS
+
+    def __init__(self, detail: str, retry_s: int) -> None:
+        super().__init__(detail)
+        self.retry_s = retry_s
 
 
 class DeniedError(RequestError):

@@ -20,10 +20,13 @@ from katgen.leader.documents import (
     key_from_path,
     parsed,
 )
-from katgen.leader.draft import Before, Draft, Draftsman, removed
+from katgen.leader.draft import Before, Draft, Draftsman
 from katgen.leader.errors import MissingError, TakenError
+from katgen.leader.feeds_objects import ObjectsFeed
 from katgen.leader.secrets import SecretBox
+from katgen.leader.standing import Grounds
 from katgen.leader.store import ConflictError, Item, Store, Transaction
+from katgen.leader.store.limits import check
 from katgen.parse import Parsed
 
 __all__ = ["Applied", "ObjectKey", "Objects", "Snapshot", "Stored"]
@@ -58,9 +61,23 @@ class Objects:
     def __init__(self, store: Store, secrets: SecretBox, clock: Clock) -> None:
         self._store, self._box, self._clock = store, secrets, clock
         self._writing = asyncio.Lock()
+        self._grounds = Grounds()
+        self._feed: ObjectsFeed | None = None
+        self.written = 0
+        """The last revision that was written here."""
+
+    def follow(self, feed: ObjectsFeed) -> None:
+        """Take the objects from what follows the store, instead of reading all of them anew."""
+        self._feed = feed
 
     async def snapshot(self) -> Snapshot:
-        """Return all objects of one moment."""
+        """Return all objects of one moment, with all that was written here."""
+        feed = self._feed
+        if feed is not None and await feed.caught_up(self.written):
+            return Snapshot(dict(feed.objects), feed.revision)
+        return await self._read()
+
+    async def _read(self) -> Snapshot:
         listing = await self._store.list(PREFIX)
         found = map(_stored, listing.items)
         return Snapshot({one.key: one for one in found}, listing.revision)
@@ -97,12 +114,16 @@ class Objects:
 
         def drafted(before: Before) -> Draft:
             _compare(wanted, before)
-            return Draftsman(self._box, self._clock.now()).applied(given, before, drop)
+            return self._draftsman().applied(given, before, drop)
 
         return await self._carry_out(drafted, dry=dry)
 
     async def delete(
-        self, keys: Collection[ObjectKey], *, expected: Mapping[ObjectKey, int] = _NOTHING
+        self,
+        keys: Collection[ObjectKey],
+        *,
+        expected: Mapping[ObjectKey, int] = _NOTHING,
+        dry: bool = False,
     ) -> Applied:
         """Delete objects; a Workload takes what belongs to it along.
 
@@ -114,22 +135,29 @@ class Objects:
             if missing:
                 raise MissingError(f"there is no {missing[0]}")
             _compare(expected, before)
-            return removed(keys, before)
+            return self._draftsman().removed(keys, before)
 
-        return await self._carry_out(drafted, dry=False)
+        return await self._carry_out(drafted, dry=dry)
+
+    def _draftsman(self) -> Draftsman:
+        return Draftsman(self._box, self._clock.now(), self._grounds)
 
     async def _carry_out(self, drafted: _Drafted, *, dry: bool) -> Applied:
-        for _ in range(_TRIES):
+        for number in range(_TRIES):
             async with self._writing:
-                before = await self.snapshot()
+                # After a conflict with somebody else's write, what the store itself says.
+                before = await (self._read() if number else self.snapshot())
                 # Validation of thousands of objects takes seconds, in which agents must be heard.
                 draft = await asyncio.to_thread(drafted, before.objects)
+                transaction = _transaction(draft, before)
+                check(transaction)
                 if dry or not (draft.puts or draft.deletes):
                     return _applied(draft, before.revision)
                 try:
-                    revision = await self._store.commit(_transaction(draft, before))
+                    revision = await self._store.commit(transaction)
                 except ConflictError:
                     continue
+                self.written = max(self.written, revision)
             return _applied(draft, revision)
         raise TakenError("somebody else keeps changing the same objects; try again")
 

@@ -7,13 +7,13 @@ from aiohttp import web
 from katgen.leader.auth import people
 from katgen.leader.documents import Incoming
 from katgen.leader.errors import InputError
-from katgen.leader.routes.wire import API, answered, documents, flag, lines, stream, written
+from katgen.leader.routes.wire import API, answered, documents, flag, is_dry, lines, stream, written
 from katgen.leader.services import SERVICES
 
 
 async def _apply(request: web.Request) -> web.Response:
     given = await _given(request)
-    if flag(request, "dryRun"):
+    if is_dry(request):
         return await _previewed(request, given)
     return written(request, await request.app[SERVICES].objects.apply(given))
 

@@ -5,41 +5,29 @@ from typing import Final
 from aiohttp import web
 
 from katgen.leader.auth import people
-from katgen.leader.documents import NO_NAMESPACE, ObjectKey, Stored, shown
+from katgen.leader.documents import NO_NAMESPACE, ObjectKey, shown
 from katgen.leader.errors import MissingError
-from katgen.leader.objects import Snapshot
+from katgen.leader.feeds import FEEDS
+from katgen.leader.routes.listing import listing, watchable
 from katgen.leader.routes.objects import only
-from katgen.leader.routes.wire import API, answered, documents, listed, selected, whole, written
+from katgen.leader.routes.wire import API, answered, documents, is_dry, whole, written
 from katgen.leader.services import SERVICES
-from katgen.model.spec import API_VERSION
 
 _KIND: Final = "Namespace"
 
 
-async def _namespaces(request: web.Request) -> web.Response:
-    snapshot = await request.app[SERVICES].objects.snapshot()
-    found = selected(request, _all(snapshot).values())
-    return listed(_KIND, found, snapshot.revision)
+async def _namespaces(request: web.Request) -> web.StreamResponse:
+    """List the namespaces that are written, and those that objects merely name."""
+    return await listing(request, _KIND)
 
 
 async def _namespace(request: web.Request) -> web.Response:
     name = request.match_info["name"]
-    found = _all(await request.app[SERVICES].objects.snapshot()).get(name)
+    feed = await request.app[FEEDS].current(_KIND)
+    found = next((row for row in feed.rows(_KIND) if row.key == name), None)
     if found is None:
         raise MissingError(f"there is no Namespace {name}")
-    return answered(shown(found))
-
-
-def _all(snapshot: Snapshot) -> dict[str, Stored]:
-    """Return the namespaces that are written, and those that objects merely name."""
-    found = {}
-    for key in snapshot.objects:
-        name = key.namespace
-        if name != NO_NAMESPACE:
-            document = {"apiVersion": API_VERSION, "kind": _KIND, "metadata": {"name": name}}
-            found[name] = Stored(ObjectKey(_KIND, NO_NAMESPACE, name), document, 0)
-    found |= {key.name: one for key, one in snapshot.objects.items() if key.kind == _KIND}
-    return dict(sorted(found.items()))
+    return answered(found.document)
 
 
 def _key(request: web.Request) -> ObjectKey:
@@ -48,13 +36,15 @@ def _key(request: web.Request) -> ObjectKey:
 
 async def _put(request: web.Request) -> web.Response:
     given = only(await documents(request, ""), _key(request))
-    return written(request, await request.app[SERVICES].objects.apply(given))
+    objects = request.app[SERVICES].objects
+    return written(request, await objects.apply(given, dry=is_dry(request)))
 
 
 async def _delete(request: web.Request) -> web.Response:
     key, revision = _key(request), whole(request, "resourceVersion", 0)
     expected = {key: revision} if revision else {}
-    applied = await request.app[SERVICES].objects.delete([key], expected=expected)
+    objects = request.app[SERVICES].objects
+    applied = await objects.delete([key], expected=expected, dry=is_dry(request))
     return written(request, applied)
 
 
@@ -65,15 +55,15 @@ async def _configuration(request: web.Request) -> web.Response:
     raise MissingError("there is no ClusterConfiguration")
 
 
-async def _plans(request: web.Request) -> web.Response:
-    return listed("Generation", await request.app[SERVICES].chronicle.generations())
+async def _plans(request: web.Request) -> web.StreamResponse:
+    return await listing(request, "Generation")
 
 
 ROUTES: Final = (
-    web.get(f"{API}/namespaces", people(_namespaces)),
+    web.get(f"{API}/namespaces", watchable(people(_namespaces))),
     web.get(f"{API}/namespaces/{{name}}", people(_namespace)),
     web.put(f"{API}/namespaces/{{name}}", people(_put)),
     web.delete(f"{API}/namespaces/{{name}}", people(_delete)),
     web.get(f"{API}/clusterconfiguration", people(_configuration)),
-    web.get(f"{API}/plans", people(_plans)),
+    web.get(f"{API}/plans", watchable(people(_plans))),
 )

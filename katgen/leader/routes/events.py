@@ -5,13 +5,14 @@ from typing import Final
 from aiohttp import web
 
 from katgen.leader.auth import people
-from katgen.leader.routes.wire import API, listed
-from katgen.leader.services import SERVICES
+from katgen.leader.routes.listing import listing, watchable
+from katgen.leader.routes.wire import API
 
 
-async def _events(request: web.Request) -> web.Response:
+async def _events(request: web.Request) -> web.StreamResponse:
+    """List what happened; `workload` is a name, whatever the kind."""
     namespace, name = request.query.get("namespace", ""), request.query.get("workload", "")
-    return listed("Event", await request.app[SERVICES].chronicle.events(namespace, name))
+    return await listing(request, "Event", namespace, {"name": name} if name else {})
 
 
-ROUTES: Final = (web.get(f"{API}/events", people(_events)),)
+ROUTES: Final = (web.get(f"{API}/events", watchable(people(_events))),)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from aiohttp import web
 
@@ -10,6 +10,7 @@ from katgen.leader.answers import Instance, InstanceUsage
 from katgen.leader.auth import people
 from katgen.leader.documents import ObjectKey
 from katgen.leader.errors import MissingError, TakenError
+from katgen.leader.routes.listing import listing, watchable
 from katgen.leader.routes.wire import API, NAMESPACED, answered, listed
 from katgen.leader.services import SERVICES, NotConnectedError, Services
 from katgen.names import NodeName, key, split_key
@@ -18,32 +19,8 @@ from katgen.protocol import ReadUsage, UsageAnswer
 _USAGE_S: Final = 5.0
 
 
-async def _list(request: web.Request) -> web.Response:
-    namespace = request.match_info.get("ns")
-    every = request.app[SERVICES].view.instances()
-    found = [shown(one) for one in every if namespace in {None, one.key.partition("/")[0]}]
-    return listed("Instance", found)
-
-
-def shown(instance: Instance) -> dict[str, Any]:
-    """Return an instance as an object, named `<workload>/<id>`."""
-    namespace, _, name = instance.key.partition("/")
-    return {
-        "kind": "Instance",
-        "metadata": {"name": name, "namespace": namespace},
-        "workload": name.partition("/")[0],
-        "node": instance.node,
-        "address": instance.address,
-        "revision": instance.revision,
-        "unit": instance.unit,
-        "state": instance.state,
-        "restarts": instance.restarts,
-        "exitCode": instance.exit_code,
-        "since": instance.since,
-        "image": instance.image,
-        "health": instance.health,
-        "lines": instance.lines,
-    }
+async def _list(request: web.Request) -> web.StreamResponse:
+    return await listing(request, "Instance", request.match_info.get("ns", ""))
 
 
 async def _explain(request: web.Request) -> web.Response:
@@ -91,8 +68,8 @@ async def _usage_of(
 
 
 ROUTES: Final = (
-    web.get(f"{API}/instances", people(_list)),
-    web.get(f"{NAMESPACED}/instances", people(_list)),
+    web.get(f"{API}/instances", watchable(people(_list))),
+    web.get(f"{NAMESPACED}/instances", watchable(people(_list))),
     web.get(f"{API}/explain/{{ns}}/{{name}}", people(_explain)),
     web.get(f"{API}/usage", people(_usage)),
 )

@@ -8,14 +8,14 @@ from katgen.errors import Problem
 from katgen.leader.auth import people
 from katgen.leader.documents import Incoming, ObjectKey, key_of
 from katgen.leader.errors import InputError, MissingError
+from katgen.leader.routes.listing import listing, watchable
 from katgen.leader.routes.wire import (
     API,
     NAMESPACED,
     answered,
     documents,
-    listed,
+    is_dry,
     seen,
-    selected,
     whole,
     written,
 )
@@ -47,28 +47,24 @@ async def _get(request: web.Request) -> web.Response:
     return answered(seen(request, found))
 
 
-async def _list(request: web.Request) -> web.Response:
-    kind, namespace = KINDS[request.match_info["kinds"]], request.match_info.get("ns")
-    snapshot = await request.app[SERVICES].objects.snapshot()
-    found = (
-        one
-        for key, one in snapshot.objects.items()
-        if key.kind == kind and namespace in {None, key.namespace}
-    )
-    return listed(kind, selected(request, found), snapshot.revision)
+async def _list(request: web.Request) -> web.StreamResponse:
+    info = request.match_info
+    return await listing(request, KINDS[info["kinds"]], info.get("ns", ""))
 
 
 async def _put(request: web.Request) -> web.Response:
     key = key_in(request)
     given = only(await documents(request, key.namespace), key)
-    return written(request, await request.app[SERVICES].objects.apply(given))
+    objects = request.app[SERVICES].objects
+    return written(request, await objects.apply(given, dry=is_dry(request)))
 
 
 async def _delete(request: web.Request) -> web.Response:
     key = key_in(request)
     revision = whole(request, "resourceVersion", 0)
     expected = {key: revision} if revision else {}
-    applied = await request.app[SERVICES].objects.delete([key], expected=expected)
+    objects = request.app[SERVICES].objects
+    applied = await objects.delete([key], expected=expected, dry=is_dry(request))
     return written(request, applied)
 
 
@@ -87,8 +83,8 @@ def only(given: Incoming, key: ObjectKey) -> Incoming:
 
 
 ROUTES: Final = (
-    web.get(f"{API}/{{kinds:{_EVERY}}}", people(_list)),
-    web.get(f"{NAMESPACED}/{{kinds:{_EVERY}}}", people(_list)),
+    web.get(f"{API}/{{kinds:{_EVERY}}}", watchable(people(_list))),
+    web.get(f"{NAMESPACED}/{{kinds:{_EVERY}}}", watchable(people(_list))),
     web.get(f"{NAMESPACED}/{{kinds:{_EVERY}}}/{{name}}", people(_get)),
     web.put(f"{NAMESPACED}/{{kinds:{_SINGLE}}}/{{name}}", people(_put)),
     web.delete(f"{NAMESPACED}/{{kinds:{_EVERY}}}/{{name}}", people(_delete)),

@@ -15,7 +15,6 @@ from katgen.leader.auth import CHANGED, REQUEST_ID, Answer
 from katgen.leader.documents import Incoming, Stored, Wire, incoming, shown
 from katgen.leader.errors import InputError
 from katgen.leader.objects import Applied
-from katgen.leader.selectors import selector
 from katgen.leader.services import SERVICES
 
 API: Final = "/v1alpha1"
@@ -24,6 +23,8 @@ JSON: Final = "application/json"
 LINES: Final = "application/x-ndjson"
 ALIVE_S: Final = 15.0
 """A stream without news carries an empty line so often: a reader that is gone is noticed."""
+SMALL_S: Final = 20.0
+"""For a body that is no upload to arrive."""
 UNPACKING: Final = web.AppKey("unpacking", asyncio.Semaphore)
 """Uploads that are unpacked and parsed at one time."""
 
@@ -41,14 +42,6 @@ def listed(kind: str, items: Iterable[object], revision: int | None = None) -> w
     return answered({"kind": f"{kind}List", "metadata": metadata, "items": [*items]})
 
 
-def selected(request: web.Request, found: Iterable[Stored]) -> list[Wire]:
-    """Return objects as they are shown, those that the query's labelSelector takes."""
-    fits = selector(request.query.get("labelSelector", ""))
-    return [
-        seen(request, one) for one in found if fits(one.document["metadata"].get("labels") or {})
-    ]
-
-
 def seen(request: web.Request, one: Stored) -> Wire:
     """Return an object as it is shown; a Workload with how it is."""
     value = shown(one)
@@ -61,11 +54,12 @@ def seen(request: web.Request, one: Stored) -> Wire:
 def written(request: web.Request, applied: Applied) -> web.Response:
     """Return the answer to a write, and keep it for the audit."""
     changed = [one for one in applied.changed if one.result != "unchanged"]
-    request[CHANGED] = "; ".join(
+    told = "; ".join(
         f"{one.kind} {'/'.join(filter(None, (one.namespace, one.name)))} {one.result}"
         for one in changed
     )
-    if changed:
+    request[CHANGED] = f"nothing (a dry run of: {told})" if is_dry(request) else told
+    if changed and not is_dry(request):
         request.app[SERVICES].view.wrote(applied.revision, request[REQUEST_ID])
     return answered(
         Written(str(applied.revision), applied.changed, tuple(map(trouble, applied.notes)))
@@ -75,6 +69,22 @@ def written(request: web.Request, applied: Applied) -> web.Response:
 def flag(request: web.Request, name: str) -> bool:
     """Whether a query has `name=1`."""
     return request.query.get(name, "") in {"1", "true"}
+
+
+def is_dry(request: web.Request) -> bool:
+    """Whether a write is only to be tried: `dryRun=1`, or `All` as in Kubernetes.
+
+    Raises InputError: a word that is not understood must not write.
+    """
+    text = request.query.get("dryRun", "")
+    if text.lower() not in _DRY | _WET:
+        what = f"dryRun: {text[:60]!r} is none; write 1, or leave it out"
+        raise InputError(what, status=HTTPStatus.BAD_REQUEST)
+    return text.lower() in _DRY
+
+
+_DRY: Final = frozenset({"1", "true", "all"})
+_WET: Final = frozenset({"", "0", "false"})
 
 
 def whole(request: web.Request, name: str, default: int) -> int:
@@ -107,7 +117,12 @@ def _read(body: bytes, content_type: str, namespace: str) -> Incoming:
 async def small(request: web.Request, as_type: type[T]) -> T:
     """Return a small JSON body as a value. Raises InputError."""
     try:
-        return msgspec.json.decode(await request.read(), type=as_type)
+        async with asyncio.timeout(SMALL_S):
+            body = await request.read()
+        return msgspec.json.decode(body, type=as_type)
+    except TimeoutError as err:
+        what = f"the body did not arrive within {SMALL_S:.0f} s"
+        raise InputError(what, status=HTTPStatus.REQUEST_TIMEOUT) from err
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
         raise InputError(f"the body: {err}", status=HTTPStatus.BAD_REQUEST) from err
 

@@ -15,7 +15,7 @@ from katgen.leader.documents import Incoming, ObjectKey, Stored, Wire, incoming,
 from katgen.leader.draft import COMPANIONS, companions
 from katgen.leader.errors import InputError, MissingError, TakenError
 from katgen.leader.history import Version
-from katgen.leader.routes.wire import NAMESPACED, documents, listed, small, written
+from katgen.leader.routes.wire import NAMESPACED, documents, is_dry, listed, small, written
 from katgen.leader.services import SERVICES, Services
 from katgen.parse import Parsed
 from katgen.wire.specs import as_document
@@ -36,7 +36,9 @@ class _Rollback(msgspec.Struct):
 
 async def _create(request: web.Request) -> web.Response:
     given, key = await _directory(request)
-    applied = await request.app[SERVICES].objects.apply(given, expected={key: 0})
+    applied = await request.app[SERVICES].objects.apply(
+        given, expected={key: 0}, dry=is_dry(request)
+    )
     return written(request, applied)
 
 
@@ -45,7 +47,7 @@ async def _replace(request: web.Request) -> web.Response:
     given, key = await _directory(request)
     is_whole = request.content_type != "application/json" or len(given.parsed.documents) > 1
     drop = companions(key) if is_whole else ()
-    applied = await request.app[SERVICES].objects.apply(given, drop=drop)
+    applied = await request.app[SERVICES].objects.apply(given, drop=drop, dry=is_dry(request))
     return written(request, applied)
 
 
@@ -108,7 +110,9 @@ async def _edited(request: web.Request, edit: Callable[[Wire], None]) -> web.Res
         edit(document)
         given = _incoming([document])
         try:
-            applied = await services.objects.apply(given, expected={key: stored.revision})
+            applied = await services.objects.apply(
+                given, expected={key: stored.revision}, dry=is_dry(request)
+            )
         except TakenError:
             continue  # somebody else wrote in between; the edit is made to what they wrote
         return written(request, applied)
@@ -127,7 +131,7 @@ async def _rollback(request: web.Request) -> web.Response:
     there = {document["kind"] for document in restored}
     drop = [one for one in companions(key) if one.kind in _RESTORED and one.kind not in there]
     applied = await services.objects.apply(
-        _incoming(restored), expected={key: stored.revision}, drop=drop
+        _incoming(restored), expected={key: stored.revision}, drop=drop, dry=is_dry(request)
     )
     return written(request, applied)
 

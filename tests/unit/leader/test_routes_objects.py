@@ -112,7 +112,7 @@ async def test_labels_select(kat: Api) -> None:
     assert await names("tier%21%3Dfront") == ["api"]
     assert await names("tier") == ["web"]
     assert await names("%21tier") == ["api"]
-    status, detail, _ = await kat.refused("GET", f"{WORKLOADS}?labelSelector=a%20in%20(b)")
+    status, detail, _ = await kat.refused("GET", f"{WORKLOADS}?labelSelector=a%20within%20(b)")
     assert (status, detail.partition(":")[0]) == (400, "labelSelector")
 
 
