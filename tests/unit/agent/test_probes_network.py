@@ -5,7 +5,7 @@ import errno
 import os
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
@@ -23,14 +23,21 @@ class Server:
         self.answer = answer
         self.asked: list[bytes] = []
         self.port = 0
+        self.ended: list[asyncio.Future[None]] = []
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.asked.append(await reader.readuntil(b"\r\n\r\n"))
-        if self.answer is None:
-            await reader.read()
-        else:
-            writer.write(self.answer)
+        self.ended.append(asyncio.get_running_loop().create_future())
+        mine = self.ended[-1]
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            self.asked.append(await reader.readuntil(b"\r\n\r\n"))
+            if self.answer is None:
+                await reader.read()
+            else:
+                writer.write(self.answer)
         writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+        mine.set_result(None)
 
 
 @asynccontextmanager
@@ -40,6 +47,8 @@ async def serving(answer: bytes | None) -> AsyncIterator[Server]:
     made.port = server.sockets[0].getsockname()[1]
     async with server:
         yield made
+        async with asyncio.timeout(SOON_S):
+            await asyncio.gather(*made.ended)
 
 
 async def ask(port: int, path: str = "/healthz", timeout_s: float = SOON_S) -> str:
