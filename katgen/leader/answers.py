@@ -72,10 +72,14 @@ class HeldBack(msgspec.Struct, frozen=True):
 
 
 class WorkloadStatus(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """How a workload is. `state` (as in `Rollout`), `revision` and `image` are of what runs."""
+    """How a workload is. `state` (as in `Rollout`), `revision` and `image` are of what runs.
+
+    `ready` is how many instances get traffic; a Job's never do.
+    """
 
     wanted: int
     running: int
+    ready: int
     state: str
     message: str = ""
     revision: str = ""

@@ -7,6 +7,8 @@ from typing import Any, Final
 
 import msgspec
 
+from katgen import names
+from katgen.endpoints import READY
 from katgen.leader.answers import HeldBack, Instance, Status, WorkloadStatus
 from katgen.leader.bundles import Bundles
 from katgen.leader.clock import shown_time
@@ -146,7 +148,8 @@ class Cluster:
 
     def instances(self) -> Sequence[Instance]:
         """Return every placed instance with what its node reported of it."""
-        return instances(self.plan, units_of(self.reports.values())) if self.plan else ()
+        units = units_of(self.reports.values())
+        return instances(self.plan, units, self.endpoints) if self.plan else ()
 
     def workload_status(self, key: WorkloadKey) -> WorkloadStatus:
         """Return how a stored workload is."""
@@ -158,12 +161,23 @@ class Cluster:
         return WorkloadStatus(
             wanted=now.wanted,
             running=now.running,
+            ready=self._ready(key),
             state=now.state,
             message=now.message,
             revision=planned.revision if planned else "",
             image=(source.image or "") if source else "",
             held_back=self._held_back(key),
         )
+
+    def _ready(self, key: WorkloadKey) -> int:
+        """Return how many instances of a workload get traffic, as far as agents have said."""
+        planned = self.plan.workloads.get(key) if self.plan else None
+        found = (
+            (names.instance(key, p.ordinal, p.incarnation) for p in planned.placements)
+            if planned
+            else ()
+        )
+        return sum(self.endpoints.get(one) == READY for one in found)
 
     def _held_back(self, key: WorkloadKey) -> HeldBack | None:
         if key in self.pending:

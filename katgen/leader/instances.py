@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from katgen import names
+from katgen.endpoints import States
 from katgen.leader.answers import Instance
 from katgen.leader.machines import is_over
 from katgen.model.specs import WorkloadObjects
@@ -20,6 +21,7 @@ _STATES: Final[Mapping[str, str]] = {
     "failed": "failed",
 }
 Units = Mapping[InstanceKey, UnitReport]
+NOTHING_SAID: Final[States] = {}
 
 
 def units_of(reports: Iterable[Report]) -> dict[InstanceKey, UnitReport]:
@@ -27,17 +29,21 @@ def units_of(reports: Iterable[Report]) -> dict[InstanceKey, UnitReport]:
     return {unit.instance: unit for one in reports for unit in one.units if unit.instance}
 
 
-def instances(plan: Plan, units: Units) -> tuple[Instance, ...]:
+def instances(plan: Plan, units: Units, endpoints: States = NOTHING_SAID) -> tuple[Instance, ...]:
     """Return every placed instance, by workload and ordinal."""
     return tuple(
-        instance(key, plan.specs.workloads[key], placement, units)
+        instance(key, plan.specs.workloads[key], placement, units, endpoints)
         for key, planned in plan.workloads.items()
         for placement in planned.placements
     )
 
 
 def instance(
-    key: WorkloadKey, objects: WorkloadObjects, placement: Placement, units: Units
+    key: WorkloadKey,
+    objects: WorkloadObjects,
+    placement: Placement,
+    units: Units,
+    endpoints: States = NOTHING_SAID,
 ) -> Instance:
     """Return one instance, with what its node said of it, if anything."""
     name = names.instance(key, placement.ordinal, placement.incarnation)
@@ -56,6 +62,7 @@ def instance(
         image=seen.image_digest,
         health=seen.health,
         lines=seen.lines,
+        endpoint=endpoints.get(name, ""),
     )
 
 

@@ -10,10 +10,14 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from katgen.endpoints import STATES
 from katgen.model.network import is_link
 from katgen.protocol import (
     Complaint,
     Drift,
+    EndpointRecord,
+    EndpointRecords,
+    EndpointsTaken,
     Facts,
     Failed,
     Pulled,
@@ -65,8 +69,24 @@ def bounded(message: ToLeader) -> ToLeader:
             return Failed(message.id, text)
         case Report():
             return _report(message)
+        case EndpointRecords() | EndpointsTaken():
+            return _endpoints(message)
         case _:
             return message
+
+
+def _endpoints(message: EndpointRecords | EndpointsTaken) -> ToLeader:
+    if isinstance(message, EndpointsTaken):
+        return EndpointsTaken(_within(message.number, NUMBER_MAX))
+    return EndpointRecords(tuple(_records(message.records)), message.full)
+
+
+def _records(given: tuple[EndpointRecord, ...]) -> Iterator[EndpointRecord]:
+    """Yield the records that can be meant; a node has no more instances than units."""
+    for one in given[:UNITS_MAX]:
+        is_short = max(len(one.instance), len(one.boot)) <= WORD_MAX
+        if is_short and one.state in STATES and 0 <= one.sequence <= NUMBER_MAX:
+            yield one
 
 
 def _report(report: Report) -> Report:

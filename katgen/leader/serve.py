@@ -17,6 +17,7 @@ from katgen.leader import door, logs
 from katgen.leader.app import make_app
 from katgen.leader.clock import SystemClock
 from katgen.leader.cluster import Cluster
+from katgen.leader.endpoints import Endpoints
 from katgen.leader.events import Chronicle
 from katgen.leader.loop import Loop, LoopPorts
 from katgen.leader.notify import READY, STOPPING, WATCHDOG, notify, watchdog_s
@@ -42,6 +43,7 @@ class Leader:
 
     services: Services
     loop: Loop
+    endpoints: Endpoints
 
 
 async def serve(state_dir: Path, listen: str = "") -> None:
@@ -76,6 +78,8 @@ async def built(state_dir: Path) -> AsyncIterator[Leader]:
                 uid=identity.uid,
             )
         )
+        endpoints = Endpoints(sessions.tell, view, clock, chronicle)
+        sessions.endpoints = endpoints
         services = Services(
             identity=identity,
             store=store,
@@ -87,7 +91,7 @@ async def built(state_dir: Path) -> AsyncIterator[Leader]:
             agents=sessions,
             clock=clock,
         )
-        yield Leader(services, loop)
+        yield Leader(services, loop, endpoints)
     finally:
         await store.close()
 
@@ -137,6 +141,7 @@ async def _run(leader: Leader, end: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(leader.loop.run(), name="loop"),
+                group.create_task(leader.endpoints.run(), name="endpoints"),
                 group.create_task(_watchdog(), name="watchdog"),
                 group.create_task(_ready(leader.loop), name="ready"),
             ]

@@ -22,6 +22,8 @@ from katgen.names import NodeName
 from katgen.protocol import (
     Cancel,
     Commit,
+    EndpointRecords,
+    EndpointsTaken,
     Failed,
     Heartbeat,
     Hello,
@@ -88,6 +90,22 @@ class Listener(Protocol):
         """Return what must run, if anything has been committed."""
 
 
+class Endpoints(Protocol):
+    """Who hears what agents say of endpoints (`katgen.leader.endpoints.Endpoints`)."""
+
+    def arrived(self, node: NodeName) -> None:
+        """Take note that a node has a session."""
+
+    def left(self, node: NodeName) -> None:
+        """Take note that a node has none any more."""
+
+    def told(self, node: NodeName, said: EndpointRecords) -> None:
+        """Take in what a node says of its own instances."""
+
+    def taken(self, node: NodeName, number: int) -> None:
+        """Take in that news hold on a node."""
+
+
 class _TooSlowError(KatError):
     """An agent does not take what it is sent."""
 
@@ -142,6 +160,7 @@ class Sessions:
         self._sessions: dict[NodeName, _Session] = {}
         self._ids = count(1)
         self.listener: Listener | None = None
+        self.endpoints: Endpoints | None = None
 
     def connected(self) -> frozenset[NodeName]:
         """Return the nodes that have a session."""
@@ -169,6 +188,8 @@ class Sessions:
                 del self._sessions[node]
                 if self.listener is not None:
                     self.listener.left(node)
+                if self.endpoints is not None:
+                    self.endpoints.left(node)
             with suppress(Exception):
                 async with asyncio.timeout(SEND_TIMEOUT_S):
                     await ws.close()
@@ -194,6 +215,8 @@ class Sessions:
         if signed is not None:
             session.put(Commit(signed))
         self.listener.arrived(hello)
+        if self.endpoints is not None:
+            self.endpoints.arrived(hello.node)
 
     async def _converse(self, session: _Session) -> None:
         tasks = {
@@ -239,8 +262,18 @@ class Sessions:
                     self.listener.heard(session.node, message)
             case Verdict():
                 session.answer(_proposal(message.generation), message)
+            case EndpointRecords() | EndpointsTaken():
+                self._take_endpoints(session.node, message)
             case _:
                 session.answer(message.id, message)
+
+    def _take_endpoints(self, node: NodeName, message: EndpointRecords | EndpointsTaken) -> None:
+        if self.endpoints is None:
+            return
+        if isinstance(message, EndpointRecords):
+            self.endpoints.told(node, message)
+        else:
+            self.endpoints.taken(node, message.number)
 
     # -- what the rest of the leader asks
 

@@ -12,6 +12,7 @@ from aiohttp import WSMsgType
 
 from katgen.bundle import Manifest
 from katgen.leader.cluster import Cluster
+from katgen.leader.endpoints import Endpoints
 from katgen.leader.events import Chronicle
 from katgen.leader.loop import Loop, LoopPorts
 from katgen.leader.objects import Objects
@@ -123,6 +124,8 @@ class FakeAgent:
     """What becomes of each unit that is started."""
     facts: Facts = FACTS
     generation: int = 0
+    is_deaf: bool = False
+    """Hears, and does not follow."""
     _task: asyncio.Task[None] | None = None
 
     def say(self, message: ToLeader) -> None:
@@ -136,7 +139,8 @@ class FakeAgent:
         while (text := await self.wire.to_agent.get()) is not None:
             message = _TO_AGENT.decode(text)
             self.heard.append(message)
-            self.answer(message)
+            if not self.is_deaf:
+                self.answer(message)
 
     def answer(self, message: ToAgent) -> None:
         match message:
@@ -211,6 +215,15 @@ class Box:
             )
         )
 
+        self.endpoints = Endpoints(self.sessions.tell, self.cluster, self.clock, self.chronicle)
+        self.sessions.endpoints = self.endpoints
+
+    async def run(self) -> None:
+        """Run what a leader runs."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.loop.run(), name="loop")
+            group.create_task(self.endpoints.run(), name="endpoints")
+
     async def stop(self) -> None:
         """Stop the loop wherever it is, as a crash does."""
         if self.task is not None:
@@ -279,7 +292,7 @@ async def leader(
     if store is None:
         for name in nodes:
             await box.add_node(name)
-    box.task = asyncio.create_task(box.loop.run())
+    box.task = asyncio.create_task(box.run())
     try:
         yield box
     finally:

@@ -79,7 +79,7 @@ class Told:
         pass
 
     def workload_status(self, key: WorkloadKey) -> WorkloadStatus:
-        return WorkloadStatus(1, 1, "running", revision="r1", image=f"{key}@sha256:d")
+        return WorkloadStatus(1, 1, 1, "running", revision="r1", image=f"{key}@sha256:d")
 
     def node_status(self, node: NodeName) -> Mapping[str, Any]:
         return {"condition": "Ready", "sync": f"in sync: {node}"}
