@@ -58,6 +58,11 @@ class Feed:
             for watcher in watchers:
                 watcher.push(changes)
 
+    def gap(self, oldest: int) -> None:
+        """End every watch there is with CompactedError: something before `oldest` is missing."""
+        for watcher in tuple(self._watchers):
+            watcher.cut(CompactedError(oldest))
+
     def close(self) -> None:
         """End every watch, also future ones, with StoreError."""
         self._closed = True
@@ -87,16 +92,17 @@ class Watcher(AsyncIterator[Changes]):
         if len(self._queue) < QUEUE:
             self._queue.append(matching)
         elif self._is_live:
-            self._end(CompactedError(changes[0].revision + 1))
+            self.cut(CompactedError(changes[0].revision + 1))
         else:
             self._missed = True
         self._woken.set()
 
     def end(self) -> None:
         """End the watch, because its store is closed."""
-        self._end(StoreError("the store is closed"))
+        self.cut(StoreError("the store is closed"))
 
-    def _end(self, error: KatError) -> None:
+    def cut(self, error: KatError) -> None:
+        """End the watch with an error."""
         self._error = self._error or error
         self._queue.clear()
         self._ready.clear()
@@ -129,7 +135,7 @@ class Watcher(AsyncIterator[Changes]):
         try:
             page = await self._history(self._seen)
         except KatError as err:
-            self._end(err)
+            self.cut(err)
             return
         for changes in page.transactions:
             matching = tuple(change for change in changes if change.key.startswith(self._prefix))

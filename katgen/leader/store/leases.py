@@ -50,25 +50,35 @@ class Leases:
         self._task: asyncio.Task[None] | None = None
         self._wakes_at = 0.0
 
-    def add(self, lease: int, ttl_s: float) -> None:
-        """Let a lease's time begin."""
+    def now(self) -> float:
+        """Return the time that leases are counted in."""
+        return self._clock.boottime()
+
+    def add(self, lease: int, ttl_s: float, since: float | None = None) -> None:
+        """Let a lease's time begin, now or at some `now` before."""
         self._times[lease] = ttl_s
-        deadline = self._deadlines[lease] = self._clock.boottime() + ttl_s
+        begin = self._clock.boottime() if since is None else since
+        deadline = self._deadlines[lease] = begin + ttl_s
         if self._task and not self._task.done():
             if deadline >= self._wakes_at:
                 return
             self._task.cancel()
         self._task = asyncio.create_task(self._run(), name="store leases")
 
+    def is_known(self, lease: int) -> bool:
+        """Whether a lease is counted here."""
+        return lease in self._times
+
     def is_alive(self, lease: int) -> bool:
         """Whether a lease exists and its time has not passed."""
         return self._deadlines.get(lease, 0) > self._clock.boottime()
 
-    def renew(self, lease: int) -> bool:
-        """Start its time anew; False if it is gone."""
+    def renew(self, lease: int, since: float | None = None) -> bool:
+        """Start its time anew, now or at some `now` before; False if it is gone."""
         if not self.is_alive(lease):
             return False
-        self._deadlines[lease] = self._clock.boottime() + self._times[lease]
+        begin = self._clock.boottime() if since is None else since
+        self._deadlines[lease] = begin + self._times[lease]
         return True
 
     def drop(self, lease: int) -> None:

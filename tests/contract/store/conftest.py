@@ -1,15 +1,19 @@
-"""One suite, two stores."""
+"""One suite, three stores."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
 from katgen.leader.store import Store
+from katgen.leader.store.etcd import EtcdStore
 from katgen.leader.store.limits import Memory
 from katgen.leader.store.memory import MemoryStore
 from katgen.leader.store.sqlite import SqliteStore
+from tests.contract.store.etcd_server import EtcdServer, running
+from tests.contract.store.shifted import ShiftedStore
 from tests.contract.store.world import StillClock
 
 Opens = Callable[[Memory], Awaitable[Store]]
@@ -20,7 +24,14 @@ def clock() -> StillClock:
     return StillClock()
 
 
-@pytest.fixture(params=["sqlite", "memory"])
+@pytest.fixture(scope="session")
+def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdServer]:
+    """Return an etcd for the whole session: each test has a cluster of its own there."""
+    with running(tmp_path_factory.mktemp("etcd")) as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "memory", "etcd"])
 async def opens(
     request: pytest.FixtureRequest, tmp_path: Path, clock: StillClock
 ) -> AsyncIterator[Opens]:
@@ -30,6 +41,8 @@ async def opens(
         store: Store
         if request.param == "sqlite":
             store = await SqliteStore.open(tmp_path / "store.db", clock=clock, memory=memory)
+        elif request.param == "etcd":
+            store = await opened_in_etcd(request.getfixturevalue("etcd"), clock, memory)
         else:
             store = MemoryStore(clock, memory)
         stack.push_async_callback(store.close)
@@ -37,6 +50,13 @@ async def opens(
 
     async with AsyncExitStack() as stack:
         yield opened
+
+
+async def opened_in_etcd(server: EtcdServer, clock: StillClock, memory: Memory) -> Store:
+    store = await EtcdStore.open(
+        server.members, str(uuid4()), found=True, clock=clock, memory=memory
+    )
+    return ShiftedStore(store, (await store.list("")).revision)
 
 
 @pytest.fixture
