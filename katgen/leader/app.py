@@ -4,7 +4,9 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Final
 
@@ -14,9 +16,13 @@ from aiohttp import hdrs, web
 from katgen.errors import Problem
 from katgen.leader.answers import trouble
 from katgen.leader.auth import REQUEST_ID
-from katgen.leader.errors import RequestError
+from katgen.leader.errors import LimitedError, RequestError
+from katgen.leader.feeds import FEEDS, Feeds
+from katgen.leader.limits import TURNSTILE, Limits, Turnstile
+from katgen.leader.measuring import measuring
 from katgen.leader.routes import ROUTES
-from katgen.leader.routes.wire import UNPACKING
+from katgen.leader.routes.listing import PACE, Pace
+from katgen.leader.routes.wire import UNPACKING, flag
 from katgen.leader.services import SERVICES, NotConnectedError, Services
 from katgen.leader.store import StoreError, TooLargeError
 
@@ -27,23 +33,52 @@ SMALL_BODY_BYTES: Final = 4 << 20
 UPLOADS: Final = 2
 """At one time: each may take a few hundred MiB."""
 _LOG: Final = logging.getLogger(__name__)
-_QUIET: Final = frozenset({"/healthz", "/readyz"})
+_QUIET: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 _PROBLEM: Final = "application/problem+json"
 _BEGUN: Final = web.RequestKey("begun", bool)
 """Set once the head of the answer is sent."""
 _Next = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def make_app(services: Services) -> web.Application:
+@dataclass(frozen=True, slots=True)
+class Manners:
+    """What clients may ask for, and how watches are kept."""
+
+    limits: Limits = field(default_factory=Limits)
+    pace: Pace = field(default_factory=Pace)
+
+
+def make_app(services: Services, manners: Manners | None = None) -> web.Application:
     """Return the API over these services."""
+    manners = manners or Manners()
     app = web.Application(
-        middlewares=[_numbered, _explained, _bounded], client_max_size=SMALL_BODY_BYTES
+        middlewares=[measuring(services.metrics), _numbered, _explained, _bounded],
+        client_max_size=SMALL_BODY_BYTES,
     )
     app[SERVICES] = services
     app[UNPACKING] = asyncio.Semaphore(UPLOADS)
+    app[TURNSTILE], app[PACE] = Turnstile(manners.limits), manners.pace
+    app[FEEDS] = Feeds(services)
+    app.cleanup_ctx.append(_followed)
+    app.on_shutdown.append(_watches_end)
     app.on_response_prepare.append(_begun)
     app.add_routes(ROUTES)
     return app
+
+
+async def _followed(app: web.Application) -> AsyncIterator[None]:
+    """Follow the store for as long as the application runs; writes live on that, too."""
+    feeds = app[FEEDS]
+    following = asyncio.create_task(feeds.run(), name="follow the store")
+    app[SERVICES].objects.follow(feeds.objects)
+    yield
+    following.cancel()
+    with suppress(asyncio.CancelledError):
+        await following
+
+
+async def _watches_end(app: web.Application) -> None:
+    app[FEEDS].close()
 
 
 @web.middleware
@@ -89,6 +124,9 @@ def _refusal(request: web.Request, err: Exception) -> web.Response:
     match err:
         case web.HTTPException():
             return _problem(request, HTTPStatus(err.status), err.reason, headers=_allow(err))
+        case LimitedError():
+            headers: dict[str, str] = {hdrs.RETRY_AFTER: str(err.retry_s)}
+            return _problem(request, err.status, err.detail, headers=headers)
         case RequestError():
             return _problem(request, err.status, err.detail, err.problems)
         case NotConnectedError() | TooLargeError() | TimeoutError():
@@ -120,7 +158,9 @@ async def _begun(request: web.BaseRequest, _: web.StreamResponse) -> None:
 @web.middleware
 async def _bounded(request: web.Request, handler: _Next) -> web.StreamResponse:
     """Give every answer a deadline; streams end with their reader, and have their own."""
-    if getattr(request.match_info.route.handler, "is_stream", False):
+    found = request.match_info.route.handler
+    is_watch = getattr(found, "is_watchable", False) and flag(request, "watch")
+    if is_watch or getattr(found, "is_stream", False):
         return await handler(request)
     async with asyncio.timeout(ANSWER_S):
         return await handler(request)
@@ -141,7 +181,7 @@ def _problem(
     detail: str,
     problems: Iterable[Problem] = (),
     *,
-    headers: dict[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> web.Response:
     body = {
         "type": "about:blank",

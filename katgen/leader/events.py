@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -64,6 +64,7 @@ class Chronicle:
     _dropped: set[str] = field(default_factory=set)
     _last: int = 0
     _news: asyncio.Event = field(default_factory=asyncio.Event)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def load(self) -> None:
         """Read what is stored."""
@@ -81,6 +82,12 @@ class Chronicle:
             self._record(one)
         if happenings:
             self._news.set()
+            self._changed.set()
+            self._changed = asyncio.Event()
+
+    def changed(self) -> Coroutine[Any, Any, object]:
+        """Return what waits for the next event after this call."""
+        return self._changed.wait()
 
     def _record(self, given: Happening) -> None:
         happening = _cut(given)
@@ -110,6 +117,11 @@ class Chronicle:
     def _forget(self, identity: str) -> None:
         self._unwritten.discard(identity)
         self._dropped.add(identity)
+
+    @property
+    def count(self) -> int:
+        """How many events are kept."""
+        return len(self._events)
 
     async def events(self, namespace: str = "", name: str = "") -> Sequence[Event]:
         """Return events in order of time, of one namespace and one object if these are given."""

@@ -9,7 +9,7 @@ import asyncio
 import gc
 import logging
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import msgspec
@@ -41,6 +41,7 @@ from katgen.leader.holds import (
     next_retry,
 )
 from katgen.leader.images import Pin, fetches, needs_pin, pins_to_drop
+from katgen.leader.metrics import Metrics
 from katgen.leader.preview import Trial, preview
 from katgen.leader.publisher import Publisher, Signs
 from katgen.leader.received import problem_of
@@ -92,6 +93,7 @@ class LoopPorts:
     cluster: Cluster
     chronicle: Chronicle
     uid: str
+    metrics: Metrics = field(default_factory=Metrics)
 
 
 class Loop:
@@ -226,7 +228,8 @@ class Loop:
         images = resolved(self._stock.want.specs, self._resolver.pins, self._pinner)
         if await self._resolve(images):
             return False
-        found = drafted(self._input(images))
+        with self._ports.metrics.planning("draft"):
+            found = drafted(self._input(images))
         self._hold(found.faults)
         if found.candidate is None:
             self._over(seen)
@@ -237,7 +240,8 @@ class Loop:
         if ahead := self._cluster.ahead():
             raise BlockedError(ahead)
         if not await self._prefetch(found.candidate):
-            await self._publish(found.candidate)
+            with self._ports.metrics.planning("publish"):
+                await self._publish(found.candidate)
         return False
 
     def _input(self, images: Resolved, trial: Trial | None = None) -> Input:
@@ -360,11 +364,13 @@ class Loop:
         bundles.put(number, made.rendered)
         self._cluster.activity, self._cluster.proposed = "proposing", number
         self._tell()
-        is_committed = False
+        is_committed, outcome = False, "failed"
         try:
             if await self._is_accepted(made):
                 is_committed = await self._commit(made, begun)
+            outcome = "committed" if is_committed else "refused"
         finally:
+            self._ports.metrics.proposed(outcome)
             bundles.keep_only(number if is_committed else self._cluster.mark[1])
 
     async def _is_accepted(self, made: Candidate) -> bool:

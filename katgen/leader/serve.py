@@ -19,7 +19,10 @@ from katgen.leader.clock import SystemClock
 from katgen.leader.cluster import Cluster
 from katgen.leader.endpoints import Endpoints
 from katgen.leader.events import Chronicle
+from katgen.leader.figures import looking
 from katgen.leader.loop import Loop, LoopPorts
+from katgen.leader.measured import MeasuredStore
+from katgen.leader.metrics import Metrics
 from katgen.leader.notify import READY, STOPPING, WATCHDOG, notify, watchdog_s
 from katgen.leader.objects import Objects
 from katgen.leader.secrets import load_box
@@ -63,7 +66,8 @@ async def built(state_dir: Path) -> AsyncIterator[Leader]:
     """Wire a leader; its store is closed at the end. Raises StateError, StoreError, OSError."""
     identity = _identity(state_dir / "cluster.json")
     box, signer = load_box(state_dir / "secrets.key"), load_signer(state_dir / "signing.key")
-    store = await _opened(state_dir / "store.db")
+    metrics = Metrics()
+    store = MeasuredStore(await _opened(state_dir / "store.db"), metrics)
     clock = SystemClock()
     try:
         view, sessions, chronicle = Cluster(), Sessions(), Chronicle(store, clock)
@@ -76,6 +80,7 @@ async def built(state_dir: Path) -> AsyncIterator[Leader]:
                 cluster=view,
                 chronicle=chronicle,
                 uid=identity.uid,
+                metrics=metrics,
             )
         )
         endpoints = Endpoints(sessions.tell, view, clock, chronicle)
@@ -90,7 +95,10 @@ async def built(state_dir: Path) -> AsyncIterator[Leader]:
             chronicle=chronicle,
             agents=sessions,
             clock=clock,
+            metrics=metrics,
+            is_loaded=loop.loaded.is_set,
         )
+        metrics.look(looking(view, lambda: chronicle.count, lambda: store.revision))
         yield Leader(services, loop, endpoints)
     finally:
         await store.close()

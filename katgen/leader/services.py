@@ -1,8 +1,8 @@
 """What the routes need of the rest of the leader, in one value."""
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, Protocol
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
 
 from aiohttp import web
 
@@ -16,6 +16,7 @@ from katgen.leader.answers import (
     WorkloadStatus,
 )
 from katgen.leader.clock import Clock
+from katgen.leader.metrics import Metrics
 from katgen.leader.objects import Objects, Stored
 from katgen.leader.store import Store
 from katgen.leader.tokens import Tokens
@@ -60,6 +61,14 @@ class View(Protocol):
     def workload_status(self, key: WorkloadKey) -> WorkloadStatus:
         """Return how a stored workload is."""
 
+    def workload_statuses(
+        self, keys: Sequence[WorkloadKey]
+    ) -> Mapping[WorkloadKey, WorkloadStatus]:
+        """Return how these stored workloads are."""
+
+    def changed(self) -> Coroutine[Any, Any, object]:
+        """Return what waits for the next news after this call."""
+
     def node_status(self, node: NodeName) -> Status:
         """Return the status of a node, which may never have reported."""
 
@@ -72,6 +81,9 @@ class View(Protocol):
 
 class Chronicle(Protocol):
     """What happened (`katgen.leader.events`)."""
+
+    def changed(self) -> Coroutine[Any, Any, object]:
+        """Return what waits for the next event after this call."""
 
     async def events(self, namespace: str = "", name: str = "") -> Sequence[Event]:
         """Return events in order of time, of one namespace and one object if these are given."""
@@ -113,7 +125,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Everything that routes use."""
+    """Everything that routes use. `is_loaded`: it is known what was committed."""
 
     identity: Identity
     store: Store
@@ -124,6 +136,8 @@ class Services:
     chronicle: Chronicle
     agents: Agents
     clock: Clock
+    metrics: Metrics = field(default_factory=Metrics)
+    is_loaded: Callable[[], bool] = lambda: True
 
 
 SERVICES: Final = web.AppKey("services", Services)

@@ -12,6 +12,7 @@ from katgen.leader.routes import (
     health,
     instances,
     journals,
+    metrics,
     nodes,
     objects,
     workloads,
@@ -19,6 +20,7 @@ from katgen.leader.routes import (
 
 ROUTES: Final[tuple[web.RouteDef, ...]] = (
     *health.ROUTES,
+    *metrics.ROUTES,
     *agents.ROUTES,
     *apply.ROUTES,
     *cluster.ROUTES,
