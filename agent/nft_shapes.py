@@ -25,6 +25,7 @@ _NODE: Final = either(
     rf"define node_subnet = {CIDR}",
     r'include "/etc/kat/cluster\.nft"',
     r'include "/etc/kat/services/\*\.nft"',
+    r'include "/var/lib/kat/endpoints/\*\.nft"',
     r"add element bridge kat instances \{",
     rf'\t"kat-[0-9a-f]{{8}}" \. [0-9a-f:]{{17}} \. {IP}{_END}',
     r"add element inet kat (?:itself|host-ports) \{",

@@ -22,7 +22,7 @@ _ETC: Final = "/etc/"
 NFT_FILE: Final = "/etc/kat/kat.nft"
 _TIMEOUT_S: Final = 60
 _FILE: Final = re.compile(r"(?<![A-Za-z0-9_.-])/[A-Za-z0-9_.@-]+(?:/[A-Za-z0-9_.@-]+)*")
-_INCLUDE: Final = re.compile(rb'^(\s*include\s+")(/etc/kat/)', re.MULTILINE)
+_INCLUDE: Final = re.compile(rb'^(\s*include\s+")(/etc/kat/|/var/lib/kat/endpoints/)', re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,10 @@ async def calendars(checked: Checked) -> list[Complaint]:
 
 
 async def rules(checked: Checked) -> list[Complaint]:
-    """Let nft read all rules as one transaction, and make none of it so."""
+    """Let nft read all rules as one transaction, and make none of it so.
+
+    What is included is what is staged: the node's own endpoints are of other rules than these.
+    """
     if NFT_FILE not in checked.entries:
         return []
     for path in checked.entries:

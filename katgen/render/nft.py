@@ -5,6 +5,7 @@
 | `/etc/kat/kat.nft` | one node | its subnet, pins and host ports; includes the others |
 | `/etc/kat/cluster.nft` | the cluster | tables, hooks and rules: `units/data-plane.nft` |
 | `/etc/kat/services/<ns>.nft` | a namespace | elements: see `nft_services` |
+| `/var/lib/kat/endpoints/<ns>.nft` | the agent's own | the same elements as of last; no artifact |
 
 Includes are absolute: a relative one that finds nothing is no error to nft. So a staged tree is
 checked where its files stand at these paths, in a mount namespace or a chroot.
@@ -28,6 +29,8 @@ CLUSTER_FILE = "/etc/kat/cluster.nft"
 _HEADER = "# Managed by KAT; an edit is reported as drift.\n"
 _INCLUDE_CLUSTER = f'include "{CLUSTER_FILE}"\n'
 _INCLUDE_SERVICES = 'include "/etc/kat/services/*.nft"\n'
+_INCLUDE_ENDPOINTS = 'include "/var/lib/kat/endpoints/*.nft"\n'
+"""Last, and in the same transaction: no load shows an instance that was known not to be ready."""
 _TUNNEL_ONLY = """
 # Every other node's packets come through the tunnel, which knows their sources.
 add rule inet kat forged iifname != { "lo", "kat-br0", "kat0" } ip saddr $cluster_cidr drop
@@ -48,6 +51,7 @@ def node(view: NodeView) -> tuple[Artifact, ...]:
             element_lines("inet kat itself", [f"{a} . {a}" for a in placed]),
             element_lines("inet kat host-ports", list(_host_ports(view.instances))),
             _INCLUDE_SERVICES,
+            _INCLUDE_ENDPOINTS,
         )
     )
     return (artifact(NODE_FILE, text, activation=Activation.NFT, pair_key=NODE_FILE),)

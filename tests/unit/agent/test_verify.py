@@ -155,6 +155,15 @@ async def test_rules_are_checked_as_one_with_the_included_files_of_the_proposal(
     )
 
 
+async def test_the_node_s_own_endpoints_are_not_checked_with_a_proposal() -> None:
+    node, proposal = ready(rules('include "/var/lib/kat/endpoints/*.nft"\n'))
+    node.files.put("/var/lib/kat/endpoints/shop.nft", b"of other rules")
+    await verify(proposal, node.ports)
+    assert node.files.tree[f"{SCRATCH}/nft/etc/kat/kat.nft"].content == (
+        f'include "{SCRATCH}/nft/var/lib/kat/endpoints/*.nft"\n'.encode()
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "fault"),
     [

@@ -31,6 +31,7 @@ add element inet kat host-ports {
 	tcp . 80 : 10.100.1.10 . 8080,
 	udp . 53 : 10.100.1.10 . 5353 }
 include "/etc/kat/services/*.nft"
+include "/var/lib/kat/endpoints/*.nft"
 """
 
 
@@ -48,6 +49,7 @@ def test_a_node_without_instances_still_gets_the_rules() -> None:
         "define node_subnet = 10.100.3.0/24\n"
         'include "/etc/kat/cluster.nft"\n'
         'include "/etc/kat/services/*.nft"\n'
+        'include "/var/lib/kat/endpoints/*.nft"\n'
     )
 
 
