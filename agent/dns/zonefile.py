@@ -88,7 +88,7 @@ class _Reader:
                 continue
             try:
                 self._take(line)
-            except (WireError, ValueError, OSError) as err:
+            except (WireError, ValueError) as err:
                 raise ZoneError(f"{self._path}:{number}: {err}") from err
             if number % STEP == 0:
                 yield
@@ -130,7 +130,7 @@ class _Reader:
 
     def _data(self, kind: int, text: str) -> bytes:
         if kind == A:
-            return inet_pton(AF_INET, text)
+            return _address(text)
         if kind == NS:
             return self._name(text)
         fields = text.split(" ")
@@ -159,6 +159,13 @@ class _Reader:
     def _rrsets(self) -> Iterator[Rrset]:
         for (name, kind), (ttl, data) in self._sets.items():
             yield Rrset(name, kind, ttl, tuple(data))
+
+
+def _address(text: str) -> bytes:
+    try:
+        return inet_pton(AF_INET, text)
+    except OSError:
+        raise ValueError(f"{text[:40]!r} is no IPv4 address") from None
 
 
 def workload_of(name: bytes, origin: bytes) -> bytes:

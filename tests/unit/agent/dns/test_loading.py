@@ -1,0 +1,188 @@
+"""Files come into the table as they change; damaged ones change nothing."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agent.dns.loading import Loading
+from agent.dns.respond import Responder
+from agent.dns.table import Table
+from tests.unit.agent.dns.served import DOMAIN, SHOP, ZONE, ask, shown
+
+BOTH = ["10.100.0.20", "10.100.0.21"]
+NOT_0 = '{"format":1,"withdrawn":{"db":["10.100.0.20"]}}'
+NOT_1 = '{"format":1,"withdrawn":{"db":["10.100.0.21"]}}'
+RUN, SAVED = "run/kat/endpoints/shop.json", "var/lib/kat/endpoints/shop.json"
+FILE = f"var/lib/kat/dns/shop.{DOMAIN}.zone"
+
+
+class Disk:
+    """A root directory, and what is loaded from it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.said: list[str] = []
+        table = Table(DOMAIN)
+        self.responder = Responder(table)
+        self.loading = Loading(root, DOMAIN, table, self.said.append)
+
+    def put(self, path: str, text: str) -> None:
+        """Write a file as the agent does: anew, and renamed."""
+        at = self.root / path
+        at.parent.mkdir(parents=True, exist_ok=True)
+        new = at.with_name(at.name + ".new")
+        new.write_text(text)
+        new.rename(at)
+
+    def take(self) -> int:
+        return asyncio.run(self.loading.take_zones())
+
+    def db(self) -> list[str]:
+        return [line.split()[-1] for line in shown(ask(self.responder, "db").answer)]
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    made = Disk(tmp_path)
+    yield made
+    assert made.said == []
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> Disk:
+    return Disk(tmp_path)
+
+
+def test_without_files_no_name_is_there(disk: Disk) -> None:
+    assert disk.take() == 0
+    assert ask(disk.responder, "db").rcode() == 3
+
+
+def test_a_zone_is_taken_once_and_again_when_it_changes(disk: Disk) -> None:
+    disk.put(FILE, ZONE)
+    assert (disk.take(), disk.db()) == (1, BOTH)
+    assert disk.take() == 0
+    disk.put(FILE, ZONE.replace("10.100.0.20", "10.100.0.30"))
+    assert (disk.take(), disk.db()) == (1, ["10.100.0.21", "10.100.0.30"])
+
+
+def test_a_zone_that_is_deleted_is_gone(disk: Disk) -> None:
+    disk.put(FILE, ZONE)
+    disk.take()
+    (disk.root / FILE).unlink()
+    assert disk.take() == 1
+    assert ask(disk.responder, "db").rcode() == 3
+
+
+def test_a_damaged_zone_leaves_the_last_good_one_and_is_told_once(broken: Disk) -> None:
+    broken.put(FILE, ZONE)
+    broken.take()
+    broken.put(FILE, ZONE.replace("10.100.0.20", "10.100.0.300"))
+    assert (broken.take(), broken.take(), broken.db()) == (0, 0, BOTH)
+    assert broken.said == [
+        f"/{FILE}:13: '10.100.0.300' is no IPv4 address, serving what it was before"
+    ]
+    broken.put(FILE, ZONE)
+    assert (broken.take(), broken.db()) == (1, BOTH)
+
+
+def test_one_damaged_zone_keeps_no_other_one_back(broken: Disk) -> None:
+    broken.put(f"var/lib/kat/dns/a.{DOMAIN}.zone", "nonsense\n")
+    broken.put(FILE, ZONE)
+    assert (broken.take(), broken.db(), len(broken.said)) == (1, BOTH, 1)
+
+
+def test_a_zone_that_is_no_utf_8_is_told(broken: Disk) -> None:
+    broken.put(FILE, ZONE)
+    (broken.root / FILE).write_bytes(b"\xff\xfe")
+    assert broken.take() == 0
+    assert "can't decode" in broken.said[0]
+
+
+def test_while_a_large_zone_is_read_others_have_their_turn(disk: Disk) -> None:
+    more = "".join(f"w{n}.{SHOP} 5 IN A 10.0.{n // 250}.{n % 250}\n" for n in range(3000))
+    disk.put(FILE, ZONE + more)
+
+    async def turns() -> int:
+        taking = asyncio.create_task(disk.loading.take_zones())
+        count = 0
+        while not taking.done():
+            await asyncio.sleep(0)
+            count += 1
+        return count
+
+    assert asyncio.run(turns()) > 3000 // 256
+    assert shown(ask(disk.responder, "w2999").answer) == [f"w2999.{SHOP} 5 IN A 10.0.11.249"]
+
+
+def test_states_on_disk_hold_from_the_beginning(disk: Disk) -> None:
+    disk.put(SAVED, NOT_0)
+    disk.put(FILE, ZONE)
+    disk.take()
+    assert disk.db() == ["10.100.0.21"]
+
+
+def test_the_agents_own_state_counts_before_what_it_saved(disk: Disk) -> None:
+    disk.put(SAVED, NOT_0)
+    disk.put(RUN, NOT_1)
+    disk.put(FILE, ZONE)
+    disk.take()
+    assert disk.db() == ["10.100.0.20"]
+
+
+def test_a_change_of_state_is_taken_when_its_namespace_is_named(disk: Disk) -> None:
+    disk.put(FILE, ZONE)
+    disk.take()
+    disk.put(RUN, NOT_0)
+    assert (disk.loading.take_states({"shop"}), disk.db()) == (1, ["10.100.0.21"])
+    disk.put(RUN, '{"format":1,"withdrawn":{}}')
+    assert (disk.loading.take_states({"shop"}), disk.db()) == (1, BOTH)
+
+
+def test_a_change_whose_word_was_lost_is_taken_with_the_next_one(disk: Disk) -> None:
+    disk.put(FILE, ZONE)
+    disk.take()
+    disk.put(RUN, NOT_0)
+    assert (disk.loading.take_states({"other"}), disk.db()) == (1, ["10.100.0.21"])
+
+
+def test_states_that_are_gone_leave_out_nothing(disk: Disk) -> None:
+    disk.put(FILE, ZONE)
+    disk.put(RUN, NOT_0)
+    disk.take()
+    (disk.root / RUN).unlink()
+    assert (disk.loading.take_states({"shop"}), disk.db()) == (1, BOTH)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        "1",
+        '{"format":2,"withdrawn":{}}',
+        '{"format":1}',
+        '{"format":1,"withdrawn":[]}',
+        '{"format":1,"withdrawn":{"db":"10.100.0.20"}}',
+        '{"format":1,"withdrawn":{"db":[1]}}',
+        '{"format":1,"withdrawn":{"db":["::1"]}}',
+    ],
+)
+def test_a_damaged_state_leaves_what_was_there(broken: Disk, text: str) -> None:
+    broken.put(FILE, ZONE)
+    broken.put(RUN, NOT_0)
+    broken.take()
+    broken.put(RUN, text)
+    assert (broken.loading.take_states({"shop"}), broken.db()) == (0, ["10.100.0.21"])
+    assert len(broken.said) == 1
+    assert RUN in broken.said[0]
+
+
+@pytest.mark.parametrize("name", ["../shop", "", "a/b", "x" * 64, "\0", "Shop"])
+def test_names_that_are_no_namespaces_reach_no_file(disk: Disk, name: str) -> None:
+    disk.put("run/kat/shop.json", "{")
+    disk.put(FILE, ZONE)
+    disk.take()
+    assert disk.loading.take_states({name}) == 0
