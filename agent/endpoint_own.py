@@ -11,7 +11,6 @@ from katgen.bundle import InstanceEntry
 from katgen.names import InstanceKey
 
 _RUNS: Final = frozenset({"active", "reloading"})
-_MARGIN_S: Final = 5
 
 
 class Health(Protocol):
@@ -31,8 +30,8 @@ class Health(Protocol):
 class OwnInstances:
     """`changed` is called with an instance and its state whenever that may be another.
 
-    Those in `_kept` were ready when another agent ran last on this boot, and count as ready until
-    their health says so itself, their unit does not run, or it had time enough to say so.
+    Those in `_kept` were ready when an agent ran last on this boot: they are so until their health
+    says something itself.
     """
 
     node: NodePorts
@@ -41,7 +40,7 @@ class OwnInstances:
     entries: Mapping[InstanceKey, InstanceEntry] = field(default_factory=dict)
     _by_unit: Mapping[str, InstanceKey] = field(default_factory=dict)
     _draining: set[InstanceKey] = field(default_factory=set)
-    _kept: dict[InstanceKey, float] = field(default_factory=dict)
+    _kept: set[InstanceKey] = field(default_factory=set)
     _unasked: set[str] = field(default_factory=set)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -51,16 +50,13 @@ class OwnInstances:
         self.entries = {one.instance: one for one in instances}
         self._by_unit = {one.unit: key for key, one in self.entries.items()}
         self._draining &= self.entries.keys()
-        self._kept = {key: at for key, at in self._kept.items() if key in self.entries}
+        self._kept &= self.entries.keys()
         self.health.follow(self.entries)
         self._ask(one.unit for key, one in self.entries.items() if before.get(key) != one)
 
     def keep_ready(self, instances: Iterable[InstanceKey]) -> None:
         """Count these as ready until their health is known."""
-        now = self.node.clock.boottime()
-        for one in instances:
-            if one in self.entries:
-                self._kept[one] = now + _patience_s(self.entries[one])
+        self._kept.update(self.entries.keys() & set(instances))
 
     def state(self, instance: InstanceKey) -> str:
         """Return what to record of an instance."""
@@ -75,9 +71,9 @@ class OwnInstances:
 
     def turned(self, instance: InstanceKey, _: bool = False) -> None:  # noqa: FBT001, FBT002 -- as Health calls it
         """Take in that an instance's health is another."""
-        self._kept.pop(instance, None)
+        self._kept.discard(instance)
         if instance in self.entries:
-            self.changed(instance, self.state(instance))
+            self._tell([instance])
 
     def _ask(self, units: Iterable[str]) -> None:
         self._unasked.update(units)
@@ -96,19 +92,7 @@ class OwnInstances:
                 self._ask(asked)
                 raise
             for one in states.values():
-                self._take(one)
-
-    def _take(self, state: UnitState) -> None:
-        self.health.unit(state)
-        instance = self._by_unit.get(state.unit)
-        if instance in self._kept and state.active_state not in _RUNS:
-            self.turned(instance)
-
-    def tick(self) -> None:
-        """Let those go that were kept ready and have not become so."""
-        now = self.node.clock.boottime()
-        for one in [key for key, until in self._kept.items() if until <= now]:
-            self.turned(one)
+                self.health.unit(one)
 
     # --- draining ---------------------------------------------------------------------------------
 
@@ -125,23 +109,14 @@ class OwnInstances:
     def drain(self, instances: Collection[InstanceKey]) -> None:
         """Have these drain, whatever their health."""
         self._draining.update(instances)
-        for one in instances:
-            self.turned(one)
+        self._tell(instances)
 
     def stay(self, instances: Collection[InstanceKey]) -> None:
         """Have these not drain any more: a stop was begun, and is not wanted now."""
-        for one in self._draining.intersection(instances):
-            self._draining.discard(one)
-            self.turned(one)
+        back = self._draining.intersection(instances)
+        self._draining -= back
+        self._tell(back)
 
-
-def _patience_s(entry: InstanceEntry) -> float:
-    """Return how long a healthy instance takes at most until its probe says so."""
-    probes = [one for one in entry.probes if one.purpose == "readiness"]
-    longest = (
-        one.initial_delay_seconds
-        + max(one.success_threshold, one.failure_threshold) * one.period_seconds
-        + one.timeout_seconds
-        for one in probes
-    )
-    return _MARGIN_S + max(longest, default=0)
+    def _tell(self, instances: Iterable[InstanceKey]) -> None:
+        for one in instances:
+            self.changed(one, self.state(one))

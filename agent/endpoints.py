@@ -98,7 +98,6 @@ class Endpoints:
 
     def tick(self) -> None:
         """Try again what failed, and keep what a boot would find up to date."""
-        self.own.tick()
         self._effects.tick()
         if self._effects.is_due:
             self._news.set()

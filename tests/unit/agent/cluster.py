@@ -12,6 +12,7 @@ from agent.apply import Outcome, apply
 from agent.ports import LeaderError, NodePorts
 from agent.state import HighWater, SigningKey, Trust
 from agent.target import Target, target_from
+from agent.traffic import NO_TRAFFIC, Traffic
 from agent.trust import key_id, verify
 from katgen.bundle import (
     Activation,
@@ -98,11 +99,15 @@ def zone(address: str = "10.100.0.10") -> Artifact:
 
 @dataclass(slots=True)
 class Cluster:
-    """Makes generations of one node's files; `shared` goes into a set of its own."""
+    """Makes generations of one node's files; `shared` goes into a set of its own.
+
+    Every instance drains for `drain_seconds`.
+    """
 
     uid: str = "cluster-1"
     key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
     contents: dict[str, bytes] = field(default_factory=dict)
+    drain_seconds: int = 0
 
     @property
     def trust(self) -> Trust:
@@ -122,7 +127,9 @@ class Cluster:
             tuple(map(entry, own)),
             ("base",),
             instances=tuple(
-                InstanceEntry(InstanceKey(_instance_of(one)), one.unit, "")
+                InstanceEntry(
+                    InstanceKey(_instance_of(one)), one.unit, "", drain_seconds=self.drain_seconds
+                )
                 for one in own
                 if one.path.endswith(".container")
             ),
@@ -165,10 +172,12 @@ class Cluster:
         for digest, content in self.contents.items():
             node.files.write(state.content_path(digest), content, state.PRIVATE)
 
-    async def apply(self, node: NodePorts, target: Target) -> Outcome:
+    async def apply(
+        self, node: NodePorts, target: Target, traffic: Traffic = NO_TRAFFIC
+    ) -> Outcome:
         """Apply a target whose contents are staged."""
         self.put_contents(node)
-        return await apply(target, node)
+        return await apply(target, node, traffic)
 
 
 def _instance_of(one: Artifact) -> str:

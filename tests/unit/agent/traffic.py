@@ -1,0 +1,153 @@
+"""Endpoint state in tests: services of a namespace, packet rules and health in memory."""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import msgspec
+
+from agent.endpoint_files import NamesFiles
+from agent.endpoints import Endpoints
+from agent.ports import UnfitError, UnitState
+from katgen.bundle import Artifact, InstanceEntry, artifact
+from katgen.endpoints import Candidate, NamespaceServices, Service, States, path, served
+from katgen.names import InstanceKey, Ordinal
+from katgen.protocol import Complaint
+from tests.fakes import FakeNode
+
+NAMES = "/run/kat/endpoints/shop.json"
+SNAPSHOT = "/var/lib/kat/endpoints/shop"
+VIRTUAL = "10.101.0.1"
+
+
+def web(ordinal: int, incarnation: int = 1) -> InstanceKey:
+    return InstanceKey(f"shop/web/{ordinal}-{incarnation}")
+
+
+def unit(instance: InstanceKey) -> str:
+    return f"kat.{instance.replace('/', '.')}.service"
+
+
+def entry(instance: InstanceKey, drain_seconds: int = 0) -> InstanceEntry:
+    return InstanceEntry(instance, unit(instance), "", drain_seconds=drain_seconds)
+
+
+def services(*instances: InstanceKey, namespace: str = "shop") -> NamespaceServices:
+    """Return a namespace with one workload; addresses are `10.100.0.10` and up, in order."""
+    candidates = tuple(
+        Candidate(one, Ordinal(one.rpartition("/")[2].partition("-")[0]), f"10.100.0.{number}")
+        for number, one in enumerate(instances, 10)
+    )
+    service = Service("web", candidates, VIRTUAL, {80: 8080})
+    return NamespaceServices(1, namespace, (service,))
+
+
+def services_file(*instances: InstanceKey, namespace: str = "shop") -> Artifact:
+    where = path(namespace)
+    text = msgspec.json.encode(services(*instances, namespace=namespace))
+    return artifact(where, text, pair_key=where)
+
+
+@dataclass(slots=True)
+class FakePackets:
+    """The kernel: who gets traffic, by namespace. `failures` are raised once each."""
+
+    kernel: dict[str, tuple[InstanceKey, ...]] = field(default_factory=dict)
+    failures: list[Exception] = field(default_factory=list)
+    loads: int = 0
+    has_snapshots: bool = True
+
+    async def apply(
+        self, services: Collection[NamespaceServices], states: States, own: Collection[InstanceKey]
+    ) -> None:
+        del own
+        if self.failures:
+            raise self.failures.pop(0)
+        self.kernel = {
+            one.namespace: tuple(c.instance for s in one.services for c in served(s, states))
+            for one in services
+        }
+
+    def reloaded(self) -> None:
+        self.loads += 1
+
+    def snapshot(self, services: NamespaceServices, states: States) -> bytes | None:
+        if not self.has_snapshots:
+            return None
+        up = [c.instance for s in services.services for c in served(s, states)]
+        return "".join(f"{one}\n" for one in up).encode()
+
+
+@dataclass(slots=True)
+class FakeHealth:
+    """`units` is what it was told, in order."""
+
+    is_ready: set[InstanceKey] = field(default_factory=set)
+    units: list[str] = field(default_factory=list)
+    followed: Mapping[InstanceKey, InstanceEntry] = field(default_factory=dict)
+
+    def follow(self, instances: Mapping[InstanceKey, InstanceEntry]) -> None:
+        self.followed = instances
+
+    def unit(self, state: UnitState) -> None:
+        self.units.append(f"{state.unit} {state.active_state}")
+
+    def ready(self) -> frozenset[InstanceKey]:
+        return frozenset(self.is_ready)
+
+
+@dataclass(slots=True)
+class Stage:
+    """A node's endpoint state with everything around it. `problems` are those told last."""
+
+    node: FakeNode = field(default_factory=FakeNode)
+    packets: FakePackets = field(default_factory=FakePackets)
+    health: FakeHealth = field(default_factory=FakeHealth)
+    rung: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    endpoints: Endpoints = field(init=False)
+
+    def __post_init__(self) -> None:
+        names = NamesFiles(self.node.files, self.rung.append)
+        self.endpoints = Endpoints(self.node.ports, self.packets, self._told, names)
+
+    def _told(self, topic: str, *complaints: Complaint) -> None:
+        assert topic == "endpoints"
+        self.problems = [one.text for one in complaints]
+
+    def begin(self) -> None:
+        self.endpoints.begin(self.health)
+
+    def install(self, *instances: InstanceKey) -> None:
+        """Put a services file in its place."""
+        file = services_file(*instances)
+        self.node.files.put(file.path, file.content)
+
+    def turn(self, instance: InstanceKey, *, ready: bool) -> None:
+        """Have health say something."""
+        (self.health.is_ready.add if ready else self.health.is_ready.discard)(instance)
+        self.endpoints.own.turned(instance, ready)
+
+    def again(self, boot: str = "boot-1") -> "Stage":
+        """Return another agent on the same machine; the kernel is as it was."""
+        self.node.machine.boot = boot
+        return Stage(self.node, self.packets)
+
+
+FULL = UnfitError("No space left on device")
+
+
+@asynccontextmanager
+async def living(stage: Stage) -> AsyncIterator[None]:
+    """Have what runs for ever run during the block; an agent that ends writes its snapshots."""
+    stage.begin()
+    tasks = [asyncio.ensure_future(job()) for job in stage.endpoints.jobs().values()]
+    try:
+        yield
+        for task in tasks:
+            assert not task.done(), task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
