@@ -13,13 +13,12 @@ from dataclasses import dataclass, field
 
 from agent import probes
 from agent.health_checks import Checks
-from agent.health_restarts import Hooks, Restarts
+from agent.health_restarts import Hooks, Identity, Restarts
 from agent.ports import NodePorts, UnfitError, UnitState
 from agent.probes import LIVENESS, READINESS, State
 from katgen.bundle import InstanceEntry, Probe
 from katgen.names import InstanceKey
 
-_Identity = tuple[float, int]
 _log = logging.getLogger(__name__)
 
 
@@ -27,7 +26,7 @@ _log = logging.getLogger(__name__)
 class _Run:
     """A unit from one start to its end. `started` is by the clock of boot times."""
 
-    identity: _Identity
+    identity: Identity
     started: float
     states: dict[str, State]
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
@@ -39,7 +38,7 @@ class _Own:
 
     entry: InstanceEntry
     run: _Run | None = None
-    ended: _Identity | None = None
+    ended: Identity | None = None
     is_ready: bool = False
     is_told: bool = False
 
@@ -58,7 +57,7 @@ class Health:
     ) -> None:
         self._node, self._changed = node, changed
         self._checks = Checks(node.systemd)
-        hooks = Hooks(self._is_dead, self._revived, noted)
+        hooks = Hooks(self._dead_run, self._revived, noted)
         self._restarts = Restarts(node.systemd, hooks)
         self._own: dict[InstanceKey, _Own] = {}
         self._by_unit: dict[str, _Own] = {}
@@ -201,16 +200,19 @@ class Health:
         self._ready = self._ready | {key} if is_ready else self._ready - {key}
         self._changed(key, is_ready)
 
-    def _is_dead(self, instance: InstanceKey) -> bool:
+    def _dead_run(self, instance: InstanceKey) -> Identity | None:
         own = self._own.get(instance)
-        state = own.run.states.get(LIVENESS) if own and own.run else None
-        return state is not None and not state.is_good
+        run = own.run if own else None
+        state = run.states.get(LIVENESS) if run else None
+        return run.identity if run and state and not state.is_good else None
 
-    def _revived(self, instance: InstanceKey) -> None:
-        """Forget the run that has been ended; its next begins when its unit's state is known."""
+    def _revived(self, instance: InstanceKey, run: Identity) -> None:
+        """Forget a run that has been ended; its next begins when its unit's state is known."""
         own = self._own.get(instance)
-        if own is not None and own.run is not None:
-            own.ended = own.run.identity
+        if own is None:
+            return
+        own.ended = run
+        if own.run is not None and own.run.identity == run:
             self._stop(own)
             self._tell(own)
 

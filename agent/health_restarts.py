@@ -12,18 +12,20 @@ from katgen.names import InstanceKey
 
 RESTART_S: Final = 3600
 """systemd's own deadlines for stop and start are shorter."""
+Identity = tuple[float, int]
+"""Of a run: since when it is active, and its main process."""
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """`is_dead`: whether it still is, when its turn has come. `revived`: it has been restarted.
+    """`dead_run`: the run that is not alive, when its turn has come, or None if it is by now.
 
-    `noted` is given a text for people on each restart and each that failed.
+    `revived`: that run has been ended. Its successor's state may be known before. `noted` is given a text for people on each restart and each that failed.
     """
 
-    is_dead: Callable[[InstanceKey], bool]
-    revived: Callable[[InstanceKey], None]
+    dead_run: Callable[[InstanceKey], Identity | None]
+    revived: Callable[[InstanceKey, Identity], None]
     noted: Callable[[InstanceKey, str], None]
 
 
@@ -60,13 +62,14 @@ class Restarts:
         while waiting:
             instance = next(iter(waiting))
             entry, why = waiting[instance]
-            if self._hooks.is_dead(instance):
-                await self._restart(entry, why)
+            run = self._hooks.dead_run(instance)
+            if run is not None:
+                await self._restart(entry, run, why)
             waiting.pop(instance, None)
         del self._waiting[workload]
         self._busy.discard(workload)
 
-    async def _restart(self, entry: InstanceEntry, why: str) -> None:
+    async def _restart(self, entry: InstanceEntry, run: Identity, why: str) -> None:
         """Restart, or stop what is never started again; return when it runs or cannot.
 
         A unit that somebody is about to stop is left alone.
@@ -81,7 +84,7 @@ class Restarts:
             return
         if now != "active" and not is_last:
             return
-        self._hooks.revived(entry.instance)
+        self._hooks.revived(entry.instance, run)
         self.counts[entry.instance] = self.counts.get(entry.instance, 0) + (not is_last)
         done = "stopped, as its restartPolicy is Never" if is_last else "restarted"
         self._note(entry, f"was not alive ({why}): {done}")

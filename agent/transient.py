@@ -8,15 +8,15 @@ from dbus_fast import Variant
 SIGNATURE: Final = "ssa(sv)a(sa(sv))"
 KILL_S: Final = 1
 """From SIGTERM to SIGKILL."""
-_ERRORS: Final = 3
+_CRITICAL: Final = 2
 _US: Final = 1_000_000
 
 
 def oneshot(argv: Sequence[str], timeout_s: float) -> list[list[object]]:
     """Return the properties of a service that runs a program once and is then forgotten.
 
-    Words are passed as they are: systemd expands nothing in them. The journal gets errors alone:
-    not what Podman says of each container that it enters, nor what PID 1 says of the unit.
+    Words are passed as they are: systemd expands nothing in them. The journal gets next to nothing:
+    not what Podman says of each container that it enters, nor that PID 1 saw the program fail.
     """
     command = [argv[0], list(argv), ["no-env-expand"]]
     values = {
@@ -28,6 +28,6 @@ def oneshot(argv: Sequence[str], timeout_s: float) -> list[list[object]]:
         "CollectMode": Variant("s", "inactive-or-failed"),
         "StandardOutput": Variant("s", "null"),
         "StandardError": Variant("s", "null"),
-        "LogLevelMax": Variant("i", _ERRORS),
+        "LogLevelMax": Variant("i", _CRITICAL),
     }
     return [[name, value] for name, value in values.items()]

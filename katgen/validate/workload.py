@@ -14,6 +14,8 @@ from katgen.validate.translate import did_you_mean
 
 One = Written[Workload]
 _CONTAINER: Final = ("spec", "container")
+PODMAN_PERIOD_S: Final = 2
+"""The shortest of Podman's checks: each is a unit with systemd's own start limit."""
 
 
 def insides(objects: Objects) -> Iterator[Problem]:
@@ -125,6 +127,10 @@ def _meaning_of_probes(one: One) -> Iterator[Problem]:
                 yield Problem(one.at(*_CONTAINER, name), "a Job's run is not checked", hint)
         return
     live = container.liveness
+    if live is not None and live.exec is not None and live.period_seconds < PODMAN_PERIOD_S:
+        at = one.at(*_CONTAINER, "liveness", "periodSeconds")
+        what = "liveness by command is Podman's, and systemd starts it 5 times in 10 s at most"
+        yield Problem(at, what, f"give {PODMAN_PERIOD_S} or more, or check by http or tcp")
     if live is not None and live.success_threshold != 1:
         at = one.at(*_CONTAINER, "liveness", "successThreshold")
         hint = "remove it; what is not alive is restarted, and begins anew"

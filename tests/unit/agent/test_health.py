@@ -294,6 +294,21 @@ async def test_the_state_of_before_the_restart_does_not_begin_it_anew(
         assert key(0) not in world.health.ready()
 
 
+async def test_the_next_run_may_be_known_before_the_restart_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with lively(monkeypatch) as world:
+        world.node.systemd.slow = {unit(0)}
+        world.alive[0] = False
+        await world.pass_s(20)
+        world.alive[0] = True
+        world.unit(0, pid=8)
+        world.node.systemd.release()
+        await world.pass_s(0)
+        assert world.health.restarts() == {key(0): 1}
+        assert world.said == ["0+", "1+", "0-", "0+"]
+
+
 async def test_of_a_workload_one_is_restarted_after_the_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
