@@ -32,6 +32,7 @@ class EtcdServer:
     ca: pki.Authority = field(default_factory=lambda: pki.make_ca("etcd"))
     members: Members = field(init=False)
     _ports: tuple[int, int, int] = field(init=False)
+    _url: str = field(init=False)
     _process: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
@@ -43,15 +44,20 @@ class EtcdServer:
         }.items():
             (self.folder / name).write_bytes(content)
         self._ports = _free_ports()
-        client = self._ports[0]
-        self.members = Members((f"https://127.0.0.1:{client}",), credentials(self.ca))
+        self._url = f"https://127.0.0.1:{self._ports[0]}"
+        self.members = Members((self._url,), credentials(self.ca))
 
-    def start(self) -> None:
-        """Start it on the data that it has, and wait until it serves."""
+    def start(self, *, hidden: bool = False) -> None:
+        """Start it on the data that it has, and wait until it serves.
+
+        `hidden`: where nobody but `control` finds it.
+        """
         client, peer, metrics = self._ports
+        client = _free_ports()[0] if hidden else client
+        self._url = f"https://127.0.0.1:{client}"
         argv = [_program(), "--data-dir", f"{self.folder}/data", "--log-level", "error"]
-        argv += ["--listen-client-urls", f"https://127.0.0.1:{client}"]
-        argv += ["--advertise-client-urls", f"https://127.0.0.1:{client}"]
+        argv += ["--listen-client-urls", self._url]
+        argv += ["--advertise-client-urls", self._url]
         argv += ["--listen-peer-urls", f"http://127.0.0.1:{peer}"]
         argv += ["--initial-advertise-peer-urls", f"http://127.0.0.1:{peer}"]
         argv += ["--initial-cluster", f"default=http://127.0.0.1:{peer}"]
@@ -82,7 +88,7 @@ class EtcdServer:
         own = credentials(self.ca)
         for name, content in (("client.crt", own.certificate), ("client.key", own.key)):
             (self.folder / name).write_bytes(content)
-        argv = [_program("etcdctl"), "--endpoints", self.members.endpoints[0]]
+        argv = [_program("etcdctl"), "--endpoints", self._url]
         argv += ["--cacert", f"{self.folder}/ca.crt", "--cert", f"{self.folder}/client.crt"]
         argv += ["--key", f"{self.folder}/client.key", *arguments]
         return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
