@@ -21,7 +21,8 @@ _log = logging.getLogger(__name__)
 class Hooks:
     """`dead_run`: the run that is not alive, when its turn has come, or None if it is by now.
 
-    `revived`: that run has been ended. Its successor's state may be known before. `noted` is given a text for people on each restart and each that failed.
+    `revived`: that run has been ended. Its successor's state may be known before. `noted` is given
+    a text for people on each restart and each that failed.
     """
 
     dead_run: Callable[[InstanceKey], Identity | None]
