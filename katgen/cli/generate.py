@@ -13,6 +13,7 @@ from pathlib import Path
 
 from katgen import reference
 from katgen.cli.reference import markdown
+from katgen.leader import openapi
 from katgen.model.kinds import KINDS
 from katgen.proto import Numbers, grown, proto
 from katgen.schema import schema
@@ -24,7 +25,11 @@ NUMBERS = "katgen/proto-numbers.json"
 
 def files(root: Path = ROOT) -> Mapping[str, str]:
     """Return every generated file, by its path below the repository."""
-    reference_files = {**model_files(), "katcall.md": markdown()}
+    reference_files = {
+        **model_files(),
+        "katcall.md": markdown(),
+        "openapi.json": openapi.text(),
+    }
     made = {f"{DIRECTORY}/{name}": text for name, text in reference_files.items()}
     return {**made, **proto_files(json.loads((root / NUMBERS).read_text(encoding="utf-8")))}
 

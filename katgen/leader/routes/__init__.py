@@ -15,12 +15,14 @@ from katgen.leader.routes import (
     metrics,
     nodes,
     objects,
+    openapi,
     workloads,
 )
 
 ROUTES: Final[tuple[web.RouteDef, ...]] = (
     *health.ROUTES,
     *metrics.ROUTES,
+    *openapi.ROUTES,
     *agents.ROUTES,
     *apply.ROUTES,
     *cluster.ROUTES,

@@ -75,7 +75,7 @@ def _told(request: web.Request, health: Health) -> web.Response:
     return web.Response(text=f"not ready: {failed}" if failed else "ok", status=status)
 
 
-class Version(msgspec.Struct, frozen=True):
+class ClusterVersion(msgspec.Struct, frozen=True):
     """Which KAT this is, of which cluster, and the last committed plan."""
 
     version: str
@@ -89,7 +89,7 @@ async def _version(request: web.Request) -> web.Response:
     services = request.app[SERVICES]
     epoch, generation = services.view.mark
     return answered(
-        Version(
+        ClusterVersion(
             version=metadata.version("kat"),
             cluster=services.identity.name,
             uid=services.identity.uid,
