@@ -26,7 +26,10 @@ STATE: Final = (
     state.AGENT,
     f"{state.ROOT}/leader",
     *(state.CONTENT, state.GENERATIONS),
-    *(f"{state.ROOT}/{name}" for name in ("config", "dns", "ingress", "runs", "wireguard")),
+    *(
+        f"{state.ROOT}/{name}"
+        for name in ("config", "dns", "endpoints", "ingress", "runs", "services", "wireguard")
+    ),
 )
 """What KAT keeps. Nothing else goes: volumes and backups may be anywhere, below here too."""
 LINKS: Final = ("kat-dns0", "kat0", "kat-br0")
