@@ -37,6 +37,7 @@ spec:
   replicas: {replicas}
   source: {{image: "{image}"}}
   container:
+    drainSeconds: 0
     command: [sh, -c]
     args: ['{serve}']
     env: [{{name: STAGE, value: "{stage}"}}]

@@ -19,6 +19,7 @@ spec:
   replicas: {replicas}
   source: {{image: "{image}"}}
   container:
+    drainSeconds: 0
     command: [sh, -c]
     args: ["trap exit TERM; sleep infinity & wait"]
     env: [{{name: STAGE, value: "{stage}"}}]

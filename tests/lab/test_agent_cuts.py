@@ -45,6 +45,7 @@ spec:
   type: Service
   source: {{image: "{image}"}}
   container:
+    drainSeconds: 0
     command: [sh, -c]
     args: ["trap exit TERM; echo {word} >>/data/words; sleep infinity & wait"]
     volumeMounts: [{{name: data, mountPath: /data}}, {{name: settings, mountPath: /settings}}]

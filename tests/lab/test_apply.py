@@ -44,6 +44,7 @@ spec:
   replicas: REPLICAS
   source: {image: "localhost/bb:1"}
   container:
+    drainSeconds: 0
     command: [sh, -c]
     args: ['hostname >/tmp/index.html; exec httpd -f -p 8080 -h /tmp']
     env: [{name: ROUND, value: "ENV"}]

@@ -22,6 +22,7 @@ spec:
   type: Service
   source: {{image: "{image}"}}
   container:
+    drainSeconds: 0
     command: [sh, -c]
     args:
       - |

@@ -45,6 +45,7 @@ spec:
   type: Service
   source: {{image: "{image}"}}
   container:
+    drainSeconds: 0
     command: [sh, -c]
     args: ["trap exit TERM; sleep infinity & wait"]
     volumeMounts: [{{name: words, mountPath: /words}}]

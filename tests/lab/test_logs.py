@@ -15,6 +15,7 @@ spec:
   type: Service
   source: {{image: "{image}"}}
   container:
+    drainSeconds: 0
     command: [sh, -c]
     args: ['echo one; echo two >&2; printf three; {end}']
     stopTimeoutSeconds: 1

@@ -112,6 +112,7 @@ spec:
   type: Service
   source: {{image: "{image}"}}
   container:
+    drainSeconds: 0
     command: [sh, -c]
     args: ['echo one small word; exec sleep infinity']
     stopTimeoutSeconds: 1

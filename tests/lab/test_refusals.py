@@ -39,6 +39,7 @@ spec:
   type: Service
   source: {{image: "{image}"}}
   container:
+    drainSeconds: 0
     command: [sleep, infinity]
     volumeMounts: [{{name: other, mountPath: /other}}]
   volumes: [{{name: other, hostMount: {{hostPath: /srv/other}}}}]

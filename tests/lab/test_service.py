@@ -27,6 +27,7 @@ spec:
   replicas: 4
   source: {image: "localhost/bb:1"}
   container:
+    drainSeconds: 0
     command: [sh, -c]
     args: ['hostname >/tmp/index.html; exec httpd -f -p 8080 -h /tmp']
     ports: [{name: http, containerPort: 8080}]
