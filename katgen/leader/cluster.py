@@ -13,7 +13,7 @@ from katgen.leader.answers import HeldBack, Instance, Status, WorkloadStatus
 from katgen.leader.bundles import Bundles
 from katgen.leader.clock import shown_time
 from katgen.leader.holds import Hold, Reason
-from katgen.leader.instances import instances, units_of
+from katgen.leader.instances import Units, instances, units_of
 from katgen.leader.planstore import Committed
 from katgen.leader.rollouts import Sight, rollout
 from katgen.leader.steady import Run
@@ -153,9 +153,19 @@ class Cluster:
 
     def workload_status(self, key: WorkloadKey) -> WorkloadStatus:
         """Return how a stored workload is."""
-        sight, plan = self.sight(), self.plan
-        units = units_of(self.reports.values())
-        now = rollout(key, replace(sight, holds={}, pending={}, left=()), units)
+        return self.workload_statuses((key,))[key]
+
+    def workload_statuses(
+        self, keys: Sequence[WorkloadKey]
+    ) -> Mapping[WorkloadKey, WorkloadStatus]:
+        """Return how these stored workloads are."""
+        sight, units = self.sight(), units_of(self.reports.values())
+        bare = replace(sight, holds={}, pending={}, left=())
+        return {key: self._workload_status(key, bare, units) for key in keys}
+
+    def _workload_status(self, key: WorkloadKey, sight: Sight, units: Units) -> WorkloadStatus:
+        plan = self.plan
+        now = rollout(key, sight, units)
         planned = plan.workloads.get(key) if plan else None
         source = plan.specs.workloads[key].workload.spec.source if plan and planned else None
         return WorkloadStatus(

@@ -32,7 +32,7 @@ class Rate:
 class Limits:
     """Of a leader. `strangers` holds for what is refused with 401, by address."""
 
-    people: Rate = Rate(200, 400)
+    people: Rate = Rate(400, 800)
     agents: Rate = Rate(100, 1000)
     strangers: Rate = Rate(10, 100)
     watches: int = 1000

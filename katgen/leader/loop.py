@@ -228,8 +228,12 @@ class Loop:
         images = resolved(self._stock.want.specs, self._resolver.pins, self._pinner)
         if await self._resolve(images):
             return False
+        given = self._input(images)
+        if self._base is None and not given.inventory.nodes:  # a plan would be for nobody
+            self._over(seen, given.want.specs.workloads.keys())
+            return True
         with self._ports.metrics.planning("draft"):
-            found = drafted(self._input(images))
+            found = drafted(given)
         self._hold(found.faults)
         if found.candidate is None:
             self._over(seen)

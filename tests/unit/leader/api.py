@@ -1,6 +1,7 @@
 """The API over a store in memory, with what it asks of the loop written out."""
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Collection, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,12 +11,13 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from katgen.leader import history
 from katgen.leader.answers import Event, Generation, Instance, Preview, Progress, WorkloadStatus
-from katgen.leader.app import make_app
+from katgen.leader.app import Manners, make_app
 from katgen.leader.desired import wanted
 from katgen.leader.documents import Stored
+from katgen.leader.feeds import FEEDS, Feeds
 from katgen.leader.objects import Objects
 from katgen.leader.services import Identity, NotConnectedError, Services
-from katgen.leader.store import Transaction
+from katgen.leader.store import Store, Transaction
 from katgen.leader.store.memory import MemoryStore
 from katgen.leader.tokens import Tokens, make_token
 from katgen.names import InstanceKey, NodeName, WorkloadKey
@@ -59,6 +61,9 @@ class Told:
     connected_: frozenset[NodeName] = frozenset({N1})
     asked: list[ToAgent] = field(default_factory=list)
     mark: tuple[int, int] = (1, 7)
+    statuses: dict[WorkloadKey, WorkloadStatus] = field(default_factory=dict)
+    happened: Sequence[Event] = (Event("shop", "Workload", "web", "Started", "", "t", "t"),)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def preview(self, documents: Sequence[Stored] | None) -> Preview:
         self.previewed.append(documents)
@@ -81,6 +86,18 @@ class Told:
     def workload_status(self, key: WorkloadKey) -> WorkloadStatus:
         return WorkloadStatus(1, 1, 1, "running", revision="r1", image=f"{key}@sha256:d")
 
+    def workload_statuses(
+        self, keys: Sequence[WorkloadKey]
+    ) -> Mapping[WorkloadKey, WorkloadStatus]:
+        return {key: self.statuses.get(key) or self.workload_status(key) for key in keys}
+
+    def changed(self) -> Coroutine[Any, Any, object]:
+        return self.news.wait()
+
+    def notify(self) -> None:
+        self.news.set()
+        self.news = asyncio.Event()
+
     def node_status(self, node: NodeName) -> Mapping[str, Any]:
         return {"condition": "Ready", "sync": f"in sync: {node}"}
 
@@ -91,7 +108,11 @@ class Told:
         return {digest: node.encode() for digest in digests if digest != "unknown"}
 
     async def events(self, namespace: str = "", name: str = "") -> Sequence[Event]:
-        return [Event(namespace, "Workload", name, "Started", "", "t", "t")]
+        return [
+            one
+            for one in self.happened
+            if (not namespace or one.namespace == namespace) and (not name or one.name == name)
+        ]
 
     async def generations(self) -> Sequence[Generation]:
         return [Generation(7, "t", "abc")]
@@ -127,8 +148,15 @@ class Api:
     client: TestClient[web.Request, web.Application]
     told: Told
     objects: Objects
-    store: MemoryStore
+    store: Store
     token: str
+
+    @property
+    def feeds(self) -> Feeds:
+        """What its application follows the store with."""
+        app = self.client.app
+        assert app is not None
+        return app[FEEDS]
 
     async def ask(self, method: str, path: str, **rest: Any) -> ClientResponse:  # noqa: ANN401 -- aiohttp's own keywords
         headers = {"Authorization": f"Bearer {self.token}", **rest.pop("headers", {})}
@@ -161,23 +189,28 @@ class Api:
 
 
 @asynccontextmanager
-async def api(told: Told | None = None) -> AsyncIterator[Api]:
+async def api(
+    told: Told | None = None, *, store: Store | None = None, manners: Manners | None = None
+) -> AsyncIterator[Api]:
+    """Serve the API over a store, which is closed at the end if it was made here."""
     told = told or Told()
-    store, clock = MemoryStore(), StandingClock()
+    made, clock = store or MemoryStore(), StandingClock()
     new = make_token("admin", "admin", "t")
-    await store.commit(Transaction(puts={new.path: new.value}))
-    objects = Objects(store, BOX, clock)
+    await made.commit(Transaction(puts={new.path: new.value}))
+    objects = Objects(made, BOX, clock)
     services = Services(
         identity=Identity(UID, "kat", 9115),
-        store=store,
+        store=made,
         objects=objects,
-        tokens=Tokens(store),
+        tokens=Tokens(made),
         planning=told,
         view=told,
         chronicle=told,
         agents=told,
         clock=clock,
     )
-    async with TestClient(TestServer(make_app(services))) as client:
-        yield Api(client, told, objects, store, new.text)
-    await store.close()
+    app = make_app(services, manners)
+    async with TestClient(TestServer(app)) as client:
+        yield Api(client, told, objects, made, new.text)
+    if store is None:
+        await made.close()
