@@ -160,6 +160,7 @@ def test_every_argument_arrives(running: Node) -> None:
 
 
 def test_every_word_of_a_health_check_arrives(running: Node) -> None:
+    running.run(["podman", "healthcheck", "run", UNIT])
     assert said(running, "health") == TEXTS
 
 
