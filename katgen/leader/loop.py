@@ -9,7 +9,7 @@ import asyncio
 import gc
 import logging
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Final
 
 import msgspec
@@ -27,24 +27,20 @@ from katgen.leader.candidate import (
     numbered,
 )
 from katgen.leader.changes import follow
-from katgen.leader.clock import Clock
-from katgen.leader.cluster import Cluster
 from katgen.leader.desired import Pinner, Resolved, Standing, Wanted, resolved, wanted
 from katgen.leader.documents import Stored
-from katgen.leader.events import Chronicle, Happening
+from katgen.leader.events import Happening
 from katgen.leader.fetcher import Fetcher
+from katgen.leader.hearing import Calls, Hearing, LoopPorts
 from katgen.leader.holds import (
     Fault,
-    after_nodes_changed,
     held,
     in_force,
     next_retry,
 )
 from katgen.leader.images import Pin, fetches, needs_pin, pins_to_drop
-from katgen.leader.metrics import Metrics
 from katgen.leader.preview import Trial, preview
-from katgen.leader.publisher import Publisher, Signs
-from katgen.leader.received import problem_of
+from katgen.leader.publisher import Publisher
 from katgen.leader.resolving import (
     NO_NODE,
     Resolver,
@@ -55,45 +51,22 @@ from katgen.leader.resolving import (
 )
 from katgen.leader.resting import Rests
 from katgen.leader.roll import Roll
-from katgen.leader.sessions import Sessions
-from katgen.leader.steady import runs
 from katgen.leader.stock import Stock
-from katgen.leader.store import ConflictError, Store, StoreError
-from katgen.names import NodeName, WorkloadKey
+from katgen.leader.store import ConflictError, StoreError
+from katgen.names import WorkloadKey
 from katgen.planned import Inventory
 from katgen.protocol import (
     Abort,
     Commit,
-    Facts,
-    Heartbeat,
-    Hello,
     Propose,
-    Report,
-    Settings,
-    SignedRecord,
 )
 from katgen.render.cluster import render
 from katgen.schedule.explain import Explanation
-from katgen.validate.objects import DEFAULT_CLUSTER
 
 _LOG: Final = logging.getLogger(__name__)
 BATCH_S: Final = 1.0
 """How long a pass waits for pulls that it has begun; slower ones are for a later pass."""
 _RETRY_S: Final = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class LoopPorts:
-    """What the loop works with. `uid` is the cluster's."""
-
-    store: Store
-    signer: Signs
-    sessions: Sessions
-    clock: Clock
-    cluster: Cluster
-    chronicle: Chronicle
-    uid: str
-    metrics: Metrics = field(default_factory=Metrics)
 
 
 class Loop:
@@ -113,11 +86,10 @@ class Loop:
         self._rests = Rests(ports.clock)
         self._base: Ground | None = None
         self._standing: Standing | None = None
-        self._finished: machines.Finished = {}
         self._pinner = Pinner()
-        spec = DEFAULT_CLUSTER.spec
-        self._settings = Settings(spec.agent_tick_seconds, spec.drift_policy)
-        ports.sessions.listener = self
+        calls = Calls(self._wake.set, self._tell, self._fetcher.forget)
+        self._hearing = Hearing(ports, self._roll, calls)
+        ports.sessions.listener = self._hearing
 
     # -- life
 
@@ -163,7 +135,7 @@ class Loop:
         state = planning.start(plan.specs, plan.inventory, plan).state
         self._base = Ground(state, rendered, is_stale=rendered.root.digest != record["root"])
         self._standing = Standing(plan.specs, recalled.uids)
-        self._finished = plan.inventory.finished
+        self._hearing.finished = plan.inventory.finished
         self._cluster.committed, self._cluster.rendered = committed, rendered
         self._cluster.bundles.put(plan.generation, rendered)
         self._cluster.bundles.keep_only(plan.generation)
@@ -262,7 +234,7 @@ class Loop:
 
     def _inventory(self, want: Wanted) -> Inventory:
         before = self._base.plan.inventory if self._base else machines.NOTHING
-        made = machines.inventory(want.nodes, self._cluster.facts, before, self._finished)
+        made = machines.inventory(want.nodes, self._cluster.facts, before, self._hearing.finished)
         rested = self._rests.over(self._base.plan, self._cluster.reports) if self._base else ()
         return msgspec.structs.replace(made, rested=frozenset(rested)) if rested else made
 
@@ -423,7 +395,7 @@ class Loop:
         kept = {key: uid for key, uid in old.items() if key not in changed}
         self._standing = Standing(made.plan.specs, {**kept, **uids})
         self._base = Ground(made.state, made.rendered)
-        self._finished = machines.still_finished(self._finished, made.plan.specs)
+        self._hearing.finished = machines.still_finished(self._hearing.finished, made.plan.specs)
         self._settled(made, dropped)
         cluster.committed, cluster.rendered = done, made.rendered
         for node in sorted(cluster.connected):
@@ -458,71 +430,7 @@ class Loop:
         self._fetcher.ready.clear()  # an image that is not used soon may be collected
         self._rests.committed(made.plan.generation)
 
-    # -- what agents say (sessions.Listener)
-
-    def record(self) -> SignedRecord | None:
-        """Return what must run, if anything has been committed."""
-        return self._cluster.committed.signed if self._cluster.committed else None
-
-    def arrived(self, hello: Hello) -> None:
-        """Take note that a node has a session."""
-        node = hello.node
-        self._cluster.connected = self._ports.sessions.connected()
-        self._cluster.heard[node] = self._clock.now()
-        self._cluster.applied[node] = (hello.epoch, hello.generation)
-        self._ports.sessions.tell(node, self._settings)
-        self._roll.arrived(node)
-        self._learn(node, hello.facts)
-        self._nodes_changed()
-
-    def left(self, node: NodeName) -> None:
-        """Take note that a node has no session any more."""
-        self._cluster.connected = self._ports.sessions.connected()
-        self._fetcher.forget(node)
-        self._roll.left(node)
-        self._tell()
-
-    def heard(self, node: NodeName, message: Report | Heartbeat) -> None:
-        """Take in a report."""
-        cluster = self._cluster
-        cluster.heard[node] = self._clock.now()
-        if isinstance(message, Heartbeat):
-            return
-        message = cluster.own(message)
-        before = cluster.reports.get(node)
-        cluster.reports[node] = message
-        cluster.applied[node] = (message.epoch, message.generation)
-        cluster.runs[node] = runs(cluster.runs.get(node, {}), message, self._clock.monotonic())
-        if message.facts is not None and self._learn(node, message.facts):
-            self._nodes_changed()
-        plan = cluster.plan
-        if plan is not None:
-            self._ports.chronicle.record(*events.of_report(plan, before, message))
-            finished = machines.finished(self._finished, plan, message)
-            if finished is not self._finished:
-                self._finished = finished
-                self._wake.set()
-        self._tell()
-
-    def _learn(self, node: NodeName, facts: Facts) -> bool:
-        """Take in a machine's facts, and return whether they are new; what cannot be stays out."""
-        cluster, plan = self._cluster, self._cluster.plan
-        others = {name: cluster.facts[name] for name in cluster.connected if name in cluster.facts}
-        before = plan.inventory if plan else machines.NOTHING
-        problem = problem_of(facts) or machines.taken_key(node, facts, others, before)
-        if problem:
-            cluster.doubted[node] = f"reports what no plan can use: {problem}"
-            happening = Happening("", "Node", node, "Unfit", cluster.doubted[node], node)
-            self._ports.chronicle.record(happening)
-            return False
-        known = cluster.facts.get(node)
-        cluster.facts[node] = facts
-        return cluster.doubted.pop(node, "") != "" or known != facts
-
-    def _nodes_changed(self) -> None:
-        self._cluster.holds = after_nodes_changed(self._cluster.holds.values())
-        self._wake.set()
-        self._tell()
+    # -- news
 
     def _objects_changed(self, kinds: frozenset[str]) -> None:
         """Let go at once of what an earlier version waited for: nobody is to be told of it now."""
@@ -530,20 +438,11 @@ class Loop:
         self._fetcher.drop(lambda fetch: is_asked_for(fetch, want, self._resolver.pins))
         self._cluster.holds = {k: h for k, h in holds.items() if h.version == want.version(k)}
         if "Node" in kinds:
-            self._nodes_changed()
+            self._hearing.nodes_changed()
         if "ClusterConfiguration" in kinds:
-            self._tell_settings()
+            self._hearing.tell_settings(self._stock.want.specs.cluster.spec)
         self._wake.set()
         self._tell()
-
-    def _tell_settings(self) -> None:
-        """Tell agents what they have to know of the configuration, if it is news."""
-        spec = self._stock.want.specs.cluster.spec
-        settings = Settings(spec.agent_tick_seconds, spec.drift_policy)
-        if settings != self._settings:
-            self._settings = settings
-            for node in sorted(self._cluster.connected):
-                self._ports.sessions.tell(node, settings)
 
     def _tell(self) -> None:
         """Show what is going on to whoever waits for it."""

@@ -13,14 +13,16 @@ from typing import Final
 import msgspec
 
 from katgen.errors import KatError
-from katgen.leader import door, logs
+from katgen.leader import backend, door, logs
 from katgen.leader.app import make_app
+from katgen.leader.backend import StateError
 from katgen.leader.clock import SystemClock
 from katgen.leader.cluster import Cluster
 from katgen.leader.endpoints import Endpoints
 from katgen.leader.events import Chronicle
 from katgen.leader.figures import looking
-from katgen.leader.loop import Loop, LoopPorts
+from katgen.leader.hearing import LoopPorts
+from katgen.leader.loop import Loop
 from katgen.leader.measured import MeasuredStore
 from katgen.leader.metrics import Metrics
 from katgen.leader.notify import READY, STOPPING, WATCHDOG, notify, watchdog_s
@@ -29,15 +31,11 @@ from katgen.leader.secrets import load_box
 from katgen.leader.services import Identity, Services
 from katgen.leader.sessions import Sessions
 from katgen.leader.signing import load_signer
-from katgen.leader.store.sqlite import SqliteStore
+from katgen.leader.store import Store
 from katgen.leader.tokens import Tokens
+from katgen.leader.waiting import awaited
 
 _LOG: Final = logging.getLogger(__name__)
-_CLUSTER: Final = "objects/ClusterConfiguration/"
-
-
-class StateError(KatError):
-    """The state directory is not what `init` makes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +47,14 @@ class Leader:
     endpoints: Endpoints
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What `cluster.json` says."""
+
+    identity: Identity
+    store: backend.Kept
+
+
 async def serve(state_dir: Path, listen: str = "") -> None:
     """Run until SIGTERM or SIGINT. Raises StateError, StoreError, OSError."""
     logs.start()
@@ -56,20 +62,25 @@ async def serve(state_dir: Path, listen: str = "") -> None:
     running = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         running.add_signal_handler(number, end.set)
-    async with built(state_dir) as leader, _listening(leader, state_dir, listen):
-        await _run(leader, end)
+    kept = _kept(state_dir / "cluster.json")
+    store = await _store(state_dir, listen, kept, end)
+    if store is not None:
+        async with (
+            _built(state_dir, kept.identity, store) as leader,
+            _listening(leader, state_dir, listen),
+        ):
+            await _run(leader, end)
     _LOG.info("stopped")
 
 
 @contextlib.asynccontextmanager
-async def built(state_dir: Path) -> AsyncIterator[Leader]:
-    """Wire a leader; its store is closed at the end. Raises StateError, StoreError, OSError."""
-    identity = _identity(state_dir / "cluster.json")
-    box, signer = load_box(state_dir / "secrets.key"), load_signer(state_dir / "signing.key")
+async def _built(state_dir: Path, identity: Identity, found: Store) -> AsyncIterator[Leader]:
+    """Wire a leader; its store is closed at the end. Raises OSError."""
     metrics = Metrics()
-    store = MeasuredStore(await _opened(state_dir / "store.db"), metrics)
+    store = MeasuredStore(found, metrics)
     clock = SystemClock()
     try:
+        box, signer = load_box(state_dir / "secrets.key"), load_signer(state_dir / "signing.key")
         view, sessions, chronicle = Cluster(), Sessions(), Chronicle(store, clock)
         loop = Loop(
             LoopPorts(
@@ -104,22 +115,26 @@ async def built(state_dir: Path) -> AsyncIterator[Leader]:
         await store.close()
 
 
-async def _opened(path: Path) -> SqliteStore:
-    """Open the store that `init` has made. Raises StateError, StoreError.
+async def _store(state_dir: Path, listen: str, kept: Kept, end: asyncio.Event) -> Store | None:
+    """Return the store; None if the end comes first. Raises StateError, StoreError, OSError."""
+    identity = kept.identity
 
-    An empty one in its place would take from the nodes what they run.
-    """
-    lost = StateError(
-        f"{path} is lost: restore its backup, or remove {path.parent} and begin anew with "
-        "`kat-agent reset` and `kat-agent init`"
-    )
-    if not await asyncio.to_thread(path.exists):
-        raise lost
-    store = await SqliteStore.open(path)
-    if not (await store.list(_CLUSTER, limit=1)).items:
-        await store.close()
-        raise lost
-    return store
+    async def opening() -> Store:
+        return await backend.opened(state_dir, identity.uid, kept.store)
+
+    if not kept.store.etcd:
+        return await opening()
+    port, context = identity.api_port, tls(state_dir)
+    waiting = asyncio.create_task(awaited(opening, listen, port, context), name="open the store")
+    ending = asyncio.create_task(end.wait(), name="end")
+    await asyncio.wait({waiting, ending}, return_when=asyncio.FIRST_COMPLETED)
+    ending.cancel()
+    if waiting.done():
+        return waiting.result()
+    waiting.cancel()
+    notify(STOPPING)
+    await asyncio.wait({waiting})
+    return None
 
 
 def tls(state_dir: Path) -> ssl.SSLContext:
@@ -180,11 +195,12 @@ async def _watchdog() -> None:
         await asyncio.sleep(interval)
 
 
-def _identity(path: Path) -> Identity:
+def _kept(path: Path) -> Kept:
     class Written(msgspec.Struct, rename="camel"):
         uid: str
         name: str
         api_port: int
+        etcd: tuple[str, ...] = ()
 
     try:
         found = msgspec.json.decode(path.read_bytes(), type=Written)
@@ -192,4 +208,4 @@ def _identity(path: Path) -> Identity:
         raise StateError(f"{path} is missing: `kat-agent init` makes a cluster") from err
     except msgspec.DecodeError as err:
         raise StateError(f"{path} is damaged: {err}") from err
-    return Identity(found.uid, found.name, found.api_port)
+    return Kept(Identity(found.uid, found.name, found.api_port), backend.Kept(found.etcd))

@@ -75,7 +75,7 @@ class Socket(Protocol):
 
 
 class Listener(Protocol):
-    """Who hears what agents say of their own accord (`katgen.leader.loop.Loop`)."""
+    """Who hears what agents say of their own accord (`katgen.leader.hearing.Hearing`)."""
 
     def arrived(self, hello: Hello) -> None:
         """Take note that a node has a session."""

@@ -14,7 +14,8 @@ from katgen.bundle import Manifest
 from katgen.leader.cluster import Cluster
 from katgen.leader.endpoints import Endpoints
 from katgen.leader.events import Chronicle
-from katgen.leader.loop import Loop, LoopPorts
+from katgen.leader.hearing import LoopPorts
+from katgen.leader.loop import Loop
 from katgen.leader.objects import Objects
 from katgen.leader.secrets import SecretBox
 from katgen.leader.sessions import Sessions
