@@ -1,0 +1,279 @@
+"""Names on a real node: every form, before and after each change, and all that is not ours."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import dns
+import pytest
+
+from tests.lab.cluster import OneNode, one_node
+from tests.lab.settled import sleeper, until
+
+NODE = "10.100.0.1"
+DOMAIN = "default.kat.cluster.local"
+WEB_0 = "kat.default.web.0-1"
+RESOLVING = "/root/resolving.py"
+OUT = "198.51.100.53"
+# A name server of the world outside, in a network namespace of its own. It sends what is below
+# loop.example back to whom it came from.
+UNBOUND = f"""\
+server:
+  interface: {OUT}
+  access-control: 0.0.0.0/0 allow
+  username: ""
+  chroot: ""
+  directory: /run
+  pidfile: ""
+  do-daemonize: no
+  do-ip6: no
+  use-syslog: no
+  module-config: iterator
+  do-not-query-localhost: no
+  local-zone: "example.com." static
+  local-data: "www.example.com. 60 IN A 192.0.2.80"
+  local-data: 'www.example.com. 60 IN TXT {" ".join(f'"{letter * 250}"' for letter in "xyz")}'
+remote-control:
+  control-enable: no
+forward-zone:
+  name: "loop.example."
+  forward-addr: {NODE}
+"""
+WORLD = f"""
+ip netns add out
+ip link add out0 type veth peer name out1 netns out
+ip address add 198.51.100.1/24 dev out0; ip link set out0 up
+ip -n out address add {OUT}/24 dev out1; ip -n out link set out1 up; ip -n out link set lo up
+ip -n out route add default via 198.51.100.1
+resolvectl dns out0 {OUT}; resolvectl domain out0 '~.'
+systemd-run -q --unit=world -p NetworkNamespacePath=/run/netns/out unbound -d -c /root/unbound.conf
+nft add table inet count
+nft 'add chain inet count out {{ type filter hook output priority 0; }}'
+nft 'add chain inet count in {{ type filter hook input priority 0; }}'
+nft 'add rule inet count out ip daddr {OUT} udp dport 53 counter'
+nft 'add rule inet count in ip saddr {OUT} ip daddr {NODE} udp dport 53 counter'
+"""
+LIBRARY = """
+import sys, dns.resolver
+r = dns.resolver.Resolver(configure=False)
+r.nameservers = [sys.argv[1]]
+for asked in ("web A", "ep.web A", "_http._tcp.web SRV", "nope A", "web AAAA"):
+    name, kind = asked.split()
+    try:
+        print(sorted(str(x) for x in r.resolve(f"{name}.default.kat.cluster.local", kind)))
+    except Exception as err:
+        print(type(err).__name__)
+"""
+
+
+def documents(kat: OneNode, *, replicas: int = 2) -> str:
+    """Return a service with a virtual address, and one without."""
+    headless = kat.web(name="db", replicas=replicas).partition("---")[0]
+    return f"{kat.web(replicas=replicas)}---\n{headless}"
+
+
+@pytest.fixture(scope="module")
+def kat() -> Iterator[OneNode]:
+    with one_node() as one:
+        one.node.put("/root/unbound.conf", UNBOUND.encode())
+        one.node.put(RESOLVING, Path(__file__).with_name("resolving.py").read_bytes())
+        one.node.run(["sh", "-ec", WORLD])
+        until(one.node, f"dig +short +time=1 @{OUT} www.example.com | grep -q 192.0.2.80")
+        one.apply(documents(one))
+        until(one.node, f"test $(dig +short @{NODE} ep.web.{DOMAIN} ep.db.{DOMAIN} | wc -l) = 4")
+        yield one
+
+
+def dig(kat: OneNode, name: str, kind: str = "A", *options: str) -> list[str]:
+    """Return an answer's data, sorted; `name` is below the namespace unless it ends in a dot."""
+    full = name if name.endswith(".") else f"{name}.{DOMAIN}."
+    return sorted(
+        kat.node.run(["dig", f"@{NODE}", "+short", full, kind, *options]).stdout.split("\n")[:-1]
+    )
+
+
+def status(kat: OneNode, name: str, kind: str = "A", *options: str) -> str:
+    said = kat.node.run(["dig", f"@{NODE}", name, kind, *options]).stdout
+    found = re.search(r"status: (\w+)", said)
+    return found[1] if found else said
+
+
+def counted(kat: OneNode, chain: str) -> int:
+    """Return how many packets a chain of the counting table has seen."""
+    said = json.loads(kat.node.run(["nft", "-j", "list", "chain", "inet", "count", chain]).stdout)
+    (rule,) = (one["rule"] for one in said["nftables"] if "rule" in one)
+    return sum(part["counter"]["packets"] for part in rule["expr"] if "counter" in part)
+
+
+FORMS = [
+    ("web", "A", ["10.101.0.1"]),
+    ("vip.web", "A", ["10.101.0.1"]),
+    ("_http._tcp.web", "SRV", [f"0 0 80 web.{DOMAIN}."]),
+    ("_http._tcp.ep.web", "SRV", [f"0 0 8080 {n}.web.{DOMAIN}." for n in (0, 1)]),
+    ("_http._tcp.db", "SRV", [f"0 0 8080 {n}.db.{DOMAIN}." for n in (0, 1)]),
+    ("web", "AAAA", []),
+    ("a.node.kat.cluster.local.", "A", [NODE]),
+]
+
+
+@pytest.mark.parametrize("transport", ["+notcp", "+tcp"])
+@pytest.mark.parametrize(("name", "kind", "data"), FORMS)
+def test_every_form_of_a_name(
+    kat: OneNode, name: str, kind: str, data: list[str], transport: str
+) -> None:
+    assert dig(kat, name, kind, transport) == data
+
+
+@pytest.mark.parametrize("transport", ["+notcp", "+tcp"])
+def test_instances_have_their_names(kat: OneNode, transport: str) -> None:
+    single = [dig(kat, f"{n}.db", "A", transport) for n in (0, 1)]
+    assert dig(kat, "db", "A", transport) == sorted(single[0] + single[1])
+    assert dig(kat, "ep.db", "A", transport) == dig(kat, "db", "A", transport)
+
+
+def test_names_follow_what_is_created_scaled_and_deleted(kat: OneNode) -> None:
+    assert status(kat, f"sleeper.{DOMAIN}") == "NXDOMAIN"
+    kat.apply(sleeper(kat, replicas=1))
+    until(kat.node, f"test $(dig +short @{NODE} sleeper.{DOMAIN} | wc -l) = 1")
+    kat.apply(sleeper(kat, replicas=3))
+    until(kat.node, f"test $(dig +short +tcp @{NODE} sleeper.{DOMAIN} | wc -l) = 3")
+    kat.katcall("delete", "workload", "sleeper")
+    until(kat.node, f"dig @{NODE} sleeper.{DOMAIN} | grep -q NXDOMAIN")
+
+
+def test_a_change_of_state_is_visible_within_50_ms(kat: OneNode) -> None:
+    gone, _ = dig(kat, "ep.db")
+    before = kat.node.run(["cat", "/run/kat/endpoints/default.json"]).stdout
+    state = json.dumps({"format": 1, "withdrawn": {"db": [gone]}})
+    took = []
+    for text in (state, before) * 5:
+        name = f"db.{DOMAIN}"
+        argv = ["python3", RESOLVING, "change", NODE, name, "default", text]
+        took.append(float(kat.node.run(argv).stdout))
+    assert max(took) < 50, took
+
+
+@pytest.mark.parametrize("transport", ["+notcp", "+tcp"])
+def test_who_is_withdrawn_leaves_the_services_names_and_keeps_its_own(
+    kat: OneNode, transport: str
+) -> None:
+    (first,), (second,) = dig(kat, "0.db"), dig(kat, "1.db")
+    before = kat.node.run(["cat", "/run/kat/endpoints/default.json"]).stdout
+    change = ["python3", RESOLVING, "change", NODE, f"db.{DOMAIN}", "default"]
+    kat.node.run([*change, json.dumps({"format": 1, "withdrawn": {"db": [first]}})])
+    try:
+        assert dig(kat, "db", "A", transport) == dig(kat, "ep.db", "A", transport) == [second]
+        assert dig(kat, "0.db", "A", transport) == [first]
+        assert dig(kat, "_http._tcp.db", "SRV", transport) == [f"0 0 8080 1.db.{DOMAIN}."]
+    finally:
+        kat.node.run([*change, before])
+
+
+def test_a_resolver_library_that_is_not_ours(kat: OneNode) -> None:
+    (folder,) = map(Path, dns.__path__)
+    files = {f"/root/lib/dns/{p.relative_to(folder)}": p.read_bytes() for p in folder.rglob("*.py")}
+    kat.node.put_tree(files)
+    kat.node.put("/root/library.py", LIBRARY.encode())
+    said = kat.node.run(["env", "PYTHONPATH=/root/lib", "python3", "/root/library.py", NODE])
+    assert said.stdout.splitlines() == [
+        "['10.101.0.1']",
+        str(dig(kat, "ep.web")),
+        f"['0 0 80 web.{DOMAIN}.']",
+        "NXDOMAIN",
+        "NoAnswer",
+    ]
+
+
+def test_the_host_resolves_services(kat: OneNode) -> None:
+    assert kat.node.run(["getent", "ahostsv4", f"web.{DOMAIN}"]).stdout.startswith("10.101.0.1 ")
+    said = kat.node.run(["resolvectl", "query", "--cache=no", f"0.db.{DOMAIN}"]).stdout
+    assert f"0.db.{DOMAIN}: {dig(kat, '0.db')[0]}" in said
+
+
+def test_containers_resolve_services_by_short_names_too(kat: OneNode) -> None:
+    for name in (f"web.{DOMAIN}", "web"):
+        said = kat.node.run(["podman", "exec", WEB_0, "nslookup", name], check=False).stdout
+        assert "Address: 10.101.0.1" in said
+
+
+def test_outside_names_resolve_from_containers_and_from_the_host(kat: OneNode) -> None:
+    inside = kat.node.run(["podman", "exec", WEB_0, "nslookup", "www.example.com"], check=False)
+    assert "Address: 192.0.2.80" in inside.stdout
+    assert kat.node.run(["getent", "hosts", "www.example.com"]).stdout.startswith("192.0.2.80 ")
+    assert status(kat, "nope.example.com") == "NXDOMAIN"
+
+
+def test_a_long_outside_answer_comes_whole_over_tcp(kat: OneNode) -> None:
+    said = kat.node.run(["dig", f"@{NODE}", "+noedns", "+ignore", "www.example.com", "TXT"]).stdout
+    assert re.search(r"flags: qr[a-z ]* tc", said)
+    (line,) = dig(kat, "www.example.com.", "TXT", "+noedns")
+    assert len(line) > 750
+
+
+def test_one_question_outside_is_one_packet(kat: OneNode) -> None:
+    before = counted(kat, "out")
+    assert dig(kat, "www.example.com.") == ["192.0.2.80"]
+    assert counted(kat, "out") - before == 1
+
+
+def test_names_of_the_cluster_are_never_asked_outside(kat: OneNode) -> None:
+    before = counted(kat, "out")
+    for name in (f"nope.{DOMAIN}", "x.nope.kat.cluster.local", "kat.cluster.local"):
+        for kind in ("A", "AAAA", "SRV", "TXT", "ANY"):
+            status(kat, name, kind)
+    assert counted(kat, "out") == before
+
+
+def test_a_server_that_asks_back_is_no_loop(kat: OneNode) -> None:
+    asked, heard = counted(kat, "out"), counted(kat, "in")
+    assert status(kat, "a.loop.example", "A", "+time=9", "+tries=1") == "SERVFAIL"
+    assert 1 <= counted(kat, "in") - heard <= 20  # what unbound tries by itself
+    assert 1 <= counted(kat, "out") - asked <= 2
+
+
+def test_a_stranger_is_answered_about_services_only(kat: OneNode) -> None:
+    ask = ["nsenter", "--net=/run/netns/out", "dig", f"@{NODE}"]
+    assert "10.101.0.1" in kat.node.run([*ask, "+short", f"web.{DOMAIN}"]).stdout
+    assert "status: REFUSED" in kat.node.run([*ask, "www.example.com"]).stdout
+
+
+def test_without_any_container_the_host_still_resolves(kat: OneNode) -> None:
+    for name in ("web", "db"):
+        kat.katcall("delete", "workload", name)
+    until(kat.node, "test -z \"$(podman ps -q --filter name='^kat')\"")
+    try:
+        assert (
+            kat.node.run(["getent", "hosts", "a.node.kat.cluster.local"]).stdout.split()[0] == NODE
+        )
+    finally:
+        kat.apply(documents(kat))
+        until(kat.node, f"test $(dig +short @{NODE} ep.web.{DOMAIN} ep.db.{DOMAIN} | wc -l) = 4")
+
+
+@pytest.mark.parametrize(
+    ("command", "repeats"),
+    [("systemctl reload", 0), ("systemctl restart", 0), ("systemctl kill -s KILL", 5)],
+)
+def test_a_resolver_that_asks_again_misses_nothing(
+    kat: OneNode, command: str, repeats: int
+) -> None:
+    again = f"for n in 1 2 3 4 5; do sleep 0.7; {command} kat-dns.service; done"
+    load = f"python3 {RESOLVING} load {NODE} web.{DOMAIN} 6"
+    ran = kat.node.run(["sh", "-c", f"{{ {again}; }} >&2 & {load}; wait"])
+    asked, repeated, unanswered = map(int, ran.stdout.split())
+    assert asked > 1000
+    assert repeated <= repeats
+    assert unanswered == 0
+
+
+def test_it_is_there_at_boot_before_anybody_asks(kat: OneNode) -> None:
+    said = kat.node.run(["systemctl", "list-dependencies", "--plain", "sockets.target"]).stdout
+    assert "kat-dns.socket" in said.split()
+
+
+def test_it_may_do_little(kat: OneNode) -> None:
+    said = kat.node.run(["systemd-analyze", "security", "--no-pager", "kat-dns.service"]).stdout
+    found = re.search(r"exposure level for kat-dns.service: ([\d.]+)", said)
+    assert found is not None, said
+    assert float(found[1]) < 2
