@@ -4,9 +4,9 @@ Pure. Models are made once per stored revision, and what did not change stays th
 that planner and renderer see at once what a change is about.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 
@@ -28,6 +28,10 @@ _PARTS: Final = {
     "JobDefinition": "job",
     "BuildDefinition": "build",
 }
+_IMPLYING: Final = ("Workload", "Config", "Secret")
+"""Kinds whose namespace is there, written or not."""
+
+V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +130,84 @@ def joined(known: Mapping[ObjectKey, Known], before: Wanted = EMPTY) -> Wanted:
     return Wanted(known, specs, nodes, faults)
 
 
+def rejoined(
+    known: Mapping[ObjectKey, Known], before: Wanted, keys: Collection[ObjectKey]
+) -> Wanted:
+    """Return what `joined` would, at the cost of the change: only these keys have changed."""
+    if any(key.kind in {"ClusterConfiguration", "Node"} for key in keys):
+        return joined(known, before)
+    specs = before.specs
+    by_kind = {kind: {key.workload for key in keys if key.kind == kind} for kind in KINDS}
+    changed = set().union(*(by_kind[kind] for kind in _PARTS))
+    specs = replace(
+        specs,
+        workloads=_replaced(specs.workloads, changed, lambda key: _objects(known, before, key)),
+        configs=_replaced(specs.configs, by_kind["Config"], lambda key: _config(known, key)),
+        secrets=_replaced(specs.secrets, by_kind["Secret"], lambda key: _secret_keys(known, key)),
+        namespaces=_renamed(known, specs.namespaces, keys),
+    )
+    faults = {key: text for key, text in before.faults.items() if key not in changed}
+    for key in changed:
+        parts = (known.get(ObjectKey(kind, *split_key(key))) for kind in _PARTS)
+        told = [one.fault for one in parts if one is not None and one.fault]
+        if told:
+            faults[key] = told[-1]
+    return Wanted(known, specs, before.nodes, faults)
+
+
+def _replaced(
+    old: Mapping[WorkloadKey, V],
+    changed: Collection[WorkloadKey],
+    now: Callable[[WorkloadKey], V | None],
+) -> Mapping[WorkloadKey, V]:
+    """Return a mapping by key with these entries as they are now."""
+    if not changed:
+        return old
+    made = dict(old)
+    for key in changed:
+        one = now(key)
+        if one is None:
+            made.pop(key, None)
+        else:
+            made[key] = one
+    return made if made.keys() <= old.keys() else dict(sorted(made.items()))
+
+
+def _objects(
+    known: Mapping[ObjectKey, Known], before: Wanted, key: WorkloadKey
+) -> WorkloadObjects | None:
+    found = ((part, known.get(ObjectKey(kind, *split_key(key)))) for kind, part in _PARTS.items())
+    parts = {part: one.model for part, one in found if one is not None}
+    return _same(before.specs.workloads.get(key), parts) if parts.get("workload") else None
+
+
+def _config(known: Mapping[ObjectKey, Known], key: WorkloadKey) -> Config | None:
+    one = known.get(ObjectKey("Config", *split_key(key)))
+    return one.model if one is not None and isinstance(one.model, Config) else None
+
+
+def _secret_keys(known: Mapping[ObjectKey, Known], key: WorkloadKey) -> tuple[str, ...] | None:
+    one = known.get(ObjectKey("Secret", *split_key(key)))
+    return one.secret_keys if one is not None else None
+
+
+def _renamed(
+    known: Mapping[ObjectKey, Known], old: Mapping[str, Namespace], keys: Collection[ObjectKey]
+) -> Mapping[str, Namespace]:
+    """Return the namespaces; those of objects that did not change are as they were."""
+    made = dict(old)
+    there = {key.namespace for key in keys if key in known and key.kind in _IMPLYING}
+    for name in {key.name if key.kind == "Namespace" else key.namespace for key in keys}:
+        one = known.get(ObjectKey("Namespace", NO_NAMESPACE, name))
+        if one is not None and isinstance(one.model, Namespace):
+            made[name] = one.model
+        elif name in there or any(k.namespace == name and k.kind in _IMPLYING for k in known):
+            made[name] = _implied(name, made.get(name))
+        else:
+            made.pop(name, None)
+    return made if made.keys() <= old.keys() else dict(sorted(made.items()))
+
+
 def _same(before: WorkloadObjects | None, parts: Mapping[str, Any]) -> WorkloadObjects:
     if before is not None and all(
         getattr(before, part) is parts.get(part) for part in _PARTS.values()
@@ -142,7 +224,7 @@ def _namespaces(
         for key, one in by_kind["Namespace"].items()
         if isinstance(one.model, Namespace)
     }
-    used = (by_kind[kind] for kind in ("Workload", "Config", "Secret"))
+    used = (by_kind[kind] for kind in _IMPLYING)
     implied = {split_key(key)[0] for found in used for key in found}
     return {
         name: written.get(name) or _implied(name, before.get(name))

@@ -9,7 +9,7 @@ import msgspec
 
 from katgen.leader.clock import Clock
 from katgen.leader.cluster import Cluster
-from katgen.leader.desired import EMPTY, Known, Wanted, joined, read
+from katgen.leader.desired import EMPTY, Known, Wanted, joined, read, rejoined
 from katgen.leader.documents import CLUSTER_WIDE, PREFIX, ObjectKey, Stored, key_from_path
 from katgen.leader.store import Change, CompactedError, Store, StoreError
 from katgen.model.specs import WorkloadObjects
@@ -93,7 +93,9 @@ class Stock:
         revision: int,
     ) -> None:
         before = self.want
-        self.want = joined(known, before)
+        self.want = (
+            rejoined(known, before, changed.keys()) if before.known else joined(known, before)
+        )
         self.seen = revision
         self.cluster.seen, self.cluster.wanted = revision, self.want.specs.workloads.keys()
         users = _Users((before.specs.workloads, self.want.specs.workloads))
