@@ -31,6 +31,9 @@ _log = logging.getLogger(__name__)
 class PacketRules(Protocol):
     """The kernel's part (`agent.endpoint_rules.EndpointRules`)."""
 
+    async def prepare(self) -> None:
+        """Find out what this machine can do; before the first snapshot."""
+
     async def apply(
         self, services: Collection[NamespaceServices], states: States, own: Collection[InstanceKey]
     ) -> None:
@@ -41,23 +44,6 @@ class PacketRules(Protocol):
 
     def snapshot(self, services: NamespaceServices, states: States) -> bytes | None:
         """Return what a load includes for a namespace; None if this kernel cannot take it."""
-
-
-class NoPackets:
-    """For a machine without packet rules."""
-
-    async def apply(
-        self, services: Collection[NamespaceServices], states: States, own: Collection[InstanceKey]
-    ) -> None:
-        """Do nothing."""
-
-    def reloaded(self) -> None:
-        """Do nothing."""
-
-    def snapshot(self, services: NamespaceServices, states: States) -> bytes | None:
-        """Return that there is none."""
-        del services, states
-        return None
 
 
 class Told(Protocol):
@@ -163,6 +149,7 @@ class Effects:
     @asynccontextmanager
     async def loading(self) -> AsyncIterator[None]:
         """Let no element change during a load; what it includes is as of now."""
+        await self.rules.prepare()
         async with self._working:
             self._is_loading = True
         self.loaded = self.services

@@ -27,7 +27,7 @@ from agent.apply import Outcome, apply, resume, revert
 from agent.client import backoff_s
 from agent.collect import collect
 from agent.conversation import Conversation
-from agent.endpoint_effects import NoPackets
+from agent.endpoint_rules import EndpointRules
 from agent.endpoints import Endpoints
 from agent.health import Health
 from agent.intake import Intake, NotTakenError
@@ -75,9 +75,10 @@ class Agent:
     def __init__(self, node: NodePorts, config: NodeConfig, leaders: Leaders) -> None:
         self._node, self._leaders = node, leaders
         self._intake = Intake(node, config)
-        self._rules = Rules(node)
+        elements = EndpointRules(node)
+        self._rules = Rules(node, elements)
         self._reporting = Reporting(node, config)
-        self._endpoints = Endpoints(node, NoPackets(), self._reporting.problem)
+        self._endpoints = Endpoints(node, elements, self._reporting.problem)
         self._health = Health(node, self._endpoints.own.turned)
         self._session: Session | None = None
         self._wanted: SignedRecord | None = None
@@ -306,7 +307,8 @@ class Agent:
 
     async def _check_rules(self) -> None:
         if self._acting.locked():  # an apply, which changes rules itself; it may take a while
-            await self._rules.check_there()
+            if await self._rules.check_there():
+                await self._endpoints.reloaded()
             return
         async with self._acting:
             changed = await self._rules.check()

@@ -1,17 +1,20 @@
 """The kernel's addresses and packet rules."""
 
 import asyncio
-import hashlib
 import socket
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from typing import Final
 
-from agent.netlink import drain, ipv4_addresses, nft_events
+from agent.netlink import drain, ipv4_addresses, nft_events, rules_generation
+from agent.netlink_conntrack import forget_udp
+from agent.nft_listing import SeenRules, seen
 from agent.ports import Tools, UnfitError
 
 TABLES: Final = (("inet", "kat"), ("bridge", "kat"))
 LIST_S: Final = 30
 """100,000 elements take about a second."""
+SAID_MAX: Final = 2000
+"""nft quotes what it refuses, with all of its elements."""
 QUIET_S: Final = 0.05
 """What happens within it is one change: a ruleset comes as thousands of messages."""
 _NAMES: Final = frozenset(name for _, name in TABLES)
@@ -23,25 +26,53 @@ class KernelNetwork:
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
 
-    async def table_digest(self) -> str:
-        """Digest the text of `nft -s list table`: without counters, handles or timeouts left.
+    async def rules(self) -> SeenRules:
+        """Read `nft -s list table`: without counters, handles or timeouts left.
 
-        Chains, rules, sets, maps and their elements count. `table inet kat_state` does not: it is
-        the packets' own.
+        `table inet kat_state` does not count: it is the packets' own.
         """
-        whole = hashlib.sha256()
+        texts = []
         for family, name in TABLES:
             argv = ("nft", "-s", "list", "table", family, name)
             ran = await self._tools.run(argv, timeout_s=LIST_S, env={})
             if ran.code != 0 and "No such file or directory" in ran.stderr:
-                return ""
+                return SeenRules()
             if ran.code != 0:
                 raise UnfitError(f"nft list table {family} {name}: {ran.stderr.strip()}")
-            whole.update(ran.stdout.encode())
-        return whole.hexdigest()
+            texts.append(ran.stdout)
+        return seen(texts)
+
+    async def generation(self) -> int:
+        """Ask the kernel."""
+        try:
+            return rules_generation()
+        except OSError as err:
+            raise UnfitError(f"netlink: generation of packet rules: {err.strerror or err}") from err
+
+    async def change_rules(self, text: str) -> tuple[int, int]:
+        """Run `nft -f -`."""
+        before = await self.generation()
+        argv = ("nft", "-f", "-")
+        ran = await self._tools.run(argv, timeout_s=LIST_S, env={}, stdin=text.encode())
+        if ran.code != 0:
+            raise UnfitError(f"nft: {ran.stderr.strip()[:SAID_MAX]}")
+        return before, await self.generation()
+
+    async def takes_rules(self, text: str) -> bool:
+        """Run `nft -c -f -`."""
+        argv = ("nft", "-c", "-f", "-")
+        ran = await self._tools.run(argv, timeout_s=LIST_S, env={}, stdin=text.encode())
+        return ran.code == 0
+
+    async def forget_udp(self, answering: Mapping[str, Collection[str]]) -> int:
+        """Ask ctnetlink, in a thread: a busy machine remembers many connections."""
+        try:
+            return await asyncio.to_thread(forget_udp, answering)
+        except OSError as err:
+            raise UnfitError(f"netlink: connections: {err.strerror or err}") from err
 
     async def table_changes(self) -> AsyncGenerator[None, None]:
-        """Yield once for each burst. Our own changes count too: compare digests."""
+        """Yield once for each burst. Our own changes count too: compare generations."""
         loop = asyncio.get_running_loop()
         changed = asyncio.Event()
         try:

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, 
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from agent.nft_listing import SeenRules
 from katgen.errors import KatError
 from katgen.protocol import BundleAnswer, Facts, LogLine, ReadLogs, ToAgent, ToLeader, Usage
 
@@ -205,8 +206,29 @@ class Podman(Protocol):
 class Network(Protocol):
     """The kernel's network, over netlink."""
 
-    async def table_digest(self) -> str:
-        """Return a digest over the rules of KAT's tables, without counters; '' if missing."""
+    async def rules(self) -> SeenRules:
+        """Return what KAT's tables hold. Takes a second for 100,000 elements."""
+
+    async def generation(self) -> int:
+        """Return how often anybody has changed packet rules of this machine; costs next to nothing.
+
+        The number is of 32 bits, and begins anew.
+        """
+
+    async def change_rules(self, text: str) -> tuple[int, int]:
+        """Have nft carry out a text as one transaction; return the generations before and after.
+
+        If they differ by more than one, somebody else was at work too. UnfitError with nft's words.
+        """
+
+    async def takes_rules(self, text: str) -> bool:
+        """Whether nft and the kernel understand a text that needs nothing else; changes nothing."""
+
+    async def forget_udp(self, answering: Mapping[str, Collection[str]]) -> int:
+        """Have the kernel forget UDP connections to addresses that others answer than are named.
+
+        Their clients' next packets are led anew. Returns how many there were.
+        """
 
     def table_changes(self) -> AsyncGenerator[None, None]:
         """Yield when somebody changed or removed KAT's tables, bursts once."""
@@ -234,7 +256,9 @@ class Journal(Protocol):
 class Tools(Protocol):
     """The node's own checkers and generators, as subprocesses. Each may raise UnfitError."""
 
-    async def run(self, argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str]) -> "Ran":
+    async def run(
+        self, argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str], stdin: bytes = b""
+    ) -> "Ran":
         """Run a program to its end; UnfitError if it is missing or takes too long."""
 
 

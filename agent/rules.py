@@ -1,26 +1,34 @@
 """KAT's packet rules stay as they were loaded: a flush would open every isolation.
 
-Whatever the drift policy says, altered rules are loaded anew, at once.
+Whatever the drift policy says, altered rules are loaded anew, at once. What endpoint state does to
+them is no such change, and what others do to its elements is mended by `agent.endpoint_rules`.
 """
 
 import logging
 from typing import Final
 
+from agent.endpoint_rules import EndpointRules
 from agent.ports import NodePorts, UnfitError, UnitError
 
 SERVICE: Final = "kat-nft.service"
 FILE: Final = "/etc/kat/kat.nft"
 RELOAD_S: Final = 30
+SNAPSHOTS: Final = "/var/lib/kat/endpoints"
+_UNKNOWN: Final = -1
 
 _log = logging.getLogger(__name__)
 
 
 class Rules:
-    """The rules of this node as they should be, known by their digest."""
+    """The rules of this node as they should be, known by their digest.
 
-    def __init__(self, node: NodePorts) -> None:
-        self._node = node
+    As long as their generation is one to which our own changes led, nothing needs to be listed.
+    """
+
+    def __init__(self, node: NodePorts, endpoints: EndpointRules) -> None:
+        self._node, self._endpoints = node, endpoints
         self._wanted = ""
+        self._generation = _UNKNOWN
         self.problem = ""
 
     async def load(self) -> None:
@@ -33,11 +41,33 @@ class Rules:
             self._wanted = ""
             return
         try:
-            await self._node.systemd.reload(SERVICE, RELOAD_S)
-            self._wanted = await self._node.network.table_digest()
+            await self._reload()
+            self._endpoints.reloaded()
+            await self._remember()
         except (UnfitError, UnitError) as err:
             self.problem = f"the packet rules cannot be loaded: {err}"
             _log.error("%s, retrying at the next tick", self.problem)
+
+    async def _reload(self) -> None:
+        """Load; if that fails, without what is only known of endpoints: rules go before."""
+        try:
+            await self._node.systemd.reload(SERVICE, RELOAD_S)
+        except UnitError as err:
+            files = self._node.files
+            found = [path for path in files.list(SNAPSHOTS) if path.endswith(".nft")]
+            if not found:
+                raise
+            _log.warning("%s; loading without what was known of endpoints", err)
+            for path in found:
+                files.delete(path)
+            await self._node.systemd.reload(SERVICE, RELOAD_S)
+
+    async def _remember(self) -> bool:
+        """Take the rules that are there for right; whether there are any."""
+        look = await self._endpoints.look("")
+        if look.digest:
+            self._wanted, self._generation = look.digest, look.generation
+        return bool(look.digest)
 
     async def after(self, *, loaded: bool, complaint: str) -> None:
         """Take in what an apply did: rules that it `loaded` are right, all others are looked at.
@@ -48,18 +78,25 @@ class Rules:
             if complaint:
                 self.problem = f"the packet rules cannot be loaded: {complaint}"
                 _log.error("%s, retrying at the next tick", self.problem)
-            elif loaded and (digest := await self._node.network.table_digest()):
-                self._wanted, self.problem = digest, ""
+            elif loaded and await self._remember():
+                self.problem = ""
             else:
                 await self.check()
         except UnfitError as err:
             _log.warning("the packet rules cannot be read: %s, retrying at the next tick", err)
 
-    async def check_there(self) -> None:
-        """Restore the rules if they are gone. For while an apply may be changing them itself."""
-        if self._has_file() and not await self._node.network.table_digest():
-            _log.warning("somebody has flushed KAT's packet rules, restoring them")
-            await self.load()
+    async def check_there(self) -> bool:
+        """Restore the rules if they are gone; whether they were.
+
+        For while an apply may be changing them itself.
+        """
+        if not self._has_file() or await self._is_untouched():
+            return False
+        if (await self._node.network.rules()).digest:
+            return False
+        _log.warning("somebody has flushed KAT's packet rules, restoring them")
+        await self.load()
+        return True
 
     async def check(self) -> bool:
         """Restore the rules if they are not as they should be; whether they were not.
@@ -69,11 +106,27 @@ class Rules:
         if not self.problem:
             if not self._has_file():
                 return False
-            if self._wanted and await self._node.network.table_digest() == self._wanted:
+            if await self._is_untouched() or await self._is_right():
                 return False
             _log.warning("somebody has changed KAT's packet rules, restoring them")
         await self.load()
         return True
+
+    async def _is_untouched(self) -> bool:
+        """Whether nobody but ourselves has changed any rules since they were right."""
+        if self._generation == _UNKNOWN:
+            return False
+        self._generation = self._endpoints.followed(self._generation)
+        return await self._node.network.generation() == self._generation
+
+    async def _is_right(self) -> bool:
+        """Whether the rules are as they were loaded, those of others apart."""
+        if not self._wanted:
+            return False
+        look = await self._endpoints.look(self._wanted)
+        if look.digest == self._wanted:
+            self._generation = look.generation
+        return look.digest == self._wanted
 
     def _has_file(self) -> bool:
         return self._node.files.stat(FILE) is not None

@@ -5,7 +5,8 @@ import contextlib
 import os
 import signal
 from collections.abc import Mapping, Sequence
-from typing import Final
+from pathlib import Path
+from typing import BinaryIO, Final
 
 from agent.ports import Ran, UnfitError
 
@@ -18,20 +19,23 @@ _CHUNK: Final = 65_536
 class Subprocesses:
     """Programs with a deadline and an environment of their own."""
 
-    async def run(self, argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str]) -> Ran:
-        """Run a program without stdin, in a process group that ends with the deadline.
+    async def run(
+        self, argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str], stdin: bytes = b""
+    ) -> Ran:
+        """Run a program in a process group that ends with the deadline.
 
         Of our own environment it gets nothing: `PATH` and `LANG` are set, `env` comes on top.
         """
         try:
-            child = await asyncio.create_subprocess_exec(
-                *argv,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                env=environment(env),
-                start_new_session=True,
-            )
+            with _input(stdin) as given:
+                child = await asyncio.create_subprocess_exec(
+                    *argv,
+                    stdin=given,
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=asyncio.subprocess.PIPE,
+                    env=environment(env),
+                    start_new_session=True,
+                )
         except OSError as err:
             raise UnfitError(f"{argv[0]}: {err.strerror}; is it installed?") from err
         try:
@@ -57,6 +61,19 @@ async def end(child: asyncio.subprocess.Process) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
         await child.wait()
+
+
+def _input(text: bytes) -> BinaryIO:
+    """Return a file for a program's stdin, read to its end from the beginning.
+
+    A file in memory can be opened anew as /dev/stdin, as nft does; a socket of asyncio cannot.
+    """
+    if not text:
+        return Path(os.devnull).open("rb")
+    given = os.fdopen(os.memfd_create("stdin"), "w+b")
+    given.write(text)
+    given.seek(0)
+    return given
 
 
 async def _read(stream: asyncio.StreamReader | None) -> str:

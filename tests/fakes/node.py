@@ -61,7 +61,7 @@ class FakeNode:
         """Start anew from disk: nothing runs, no rules are loaded, `/run` is empty."""
         self.files.lose_power()
         self.systemd.reboot()
-        self.network.table = ""
+        self.network.flush_unheard()
         self.machine.boot += "+"
 
     def _load(self) -> None:

@@ -25,7 +25,10 @@ class FakeTools:
     missing: set[str] = field(default_factory=set)
     hanging: set[str] = field(default_factory=set)
 
-    async def run(self, argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str]) -> Ran:
+    async def run(
+        self, argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str], stdin: bytes = b""
+    ) -> Ran:
+        del stdin  # what a program reads of it is the matter of its own fake
         line = " ".join(argv)
         self.trace.note("tools.run", line)
         program = argv[0].rpartition("/")[2]

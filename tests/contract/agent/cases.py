@@ -145,15 +145,15 @@ async def containers_of_ours_are_listed_and_removed(world: World) -> None:
 
 async def the_digest_of_the_rules_is_theirs_alone(world: World) -> None:
     network = world.ports.network
-    assert await network.table_digest() == ""
+    assert (await network.rules()).digest == ""
     await world.load_rules("ip daddr 192.0.2.1 counter accept")
-    loaded = await network.table_digest()
+    loaded = (await network.rules()).digest
     await world.load_rules("ip daddr 192.0.2.2 counter accept")
-    assert await network.table_digest() not in ("", loaded)
+    assert (await network.rules()).digest not in ("", loaded)
     await world.load_rules("ip daddr 192.0.2.1 counter accept")
-    assert await network.table_digest() == loaded
+    assert (await network.rules()).digest == loaded
     await world.flush_rules()
-    assert await network.table_digest() == ""
+    assert (await network.rules()).digest == ""
 
 
 async def a_flush_of_the_rules_is_told(world: World) -> None:

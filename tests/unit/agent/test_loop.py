@@ -250,7 +250,7 @@ async def test_rules_that_are_flushed_during_a_long_apply_are_back_before_its_en
 async def test_rules_are_looked_at_on_every_tick_even_if_nobody_told() -> None:
     async with running(fit()) as agent:
         await started(agent)
-        agent.node.network.table = "something else"
+        agent.node.network.load_unheard("something else")
         await agent.pass_time(16)
         assert agent.node.network.table == "# rules\n"
 
@@ -259,7 +259,7 @@ async def test_rules_that_changed_while_no_agent_ran_are_loaded_at_its_start() -
     node, leader = fit(), FakeLeader()
     async with running(node, leader) as agent:
         await started(agent)
-    node.network.table = "changed meanwhile"
+    node.network.load_unheard("changed meanwhile")
     leader.down = True
     async with running(node, leader) as agent:
         await agent.until(lambda: node.network.table == "# rules\n")

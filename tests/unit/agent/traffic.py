@@ -58,6 +58,9 @@ class FakePackets:
     loads: int = 0
     has_snapshots: bool = True
 
+    async def prepare(self) -> None:
+        """Be ready."""
+
     async def apply(
         self, services: Collection[NamespaceServices], states: States, own: Collection[InstanceKey]
     ) -> None:

@@ -1,0 +1,147 @@
+"""Endpoint state in the kernel's packet rules: element operations, and what a load includes.
+
+Between two loads it is known what the kernel has, so that a change lists nothing. Whoever else
+changes rules is found out by their generation, a number that the kernel counts up at every
+transaction: `followed` says which of its steps were ours.
+"""
+
+import asyncio
+import logging
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+
+from agent.endpoint_elements import changes, snapshot_text
+from agent.endpoint_wanted import Wanted
+from agent.nft_listing import SeenRules
+from agent.ports import NodePorts, UnfitError
+from katgen.endpoints import NamespaceServices, States
+from katgen.names import InstanceKey
+
+_DESTROY: Final = """\
+table inet kat_probe {
+	map one { type ipv4_addr : ipv4_addr; }
+}
+destroy element inet kat_probe one { 192.0.2.1 }
+"""
+_MAKE: Final = "add chain "
+_WRAP: Final = 1 << 32
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was found of the rules: `digest` of all but endpoint state, '' if they are missing."""
+
+    generation: int
+    digest: str
+
+
+class EndpointRules:
+    """One node's elements of endpoint state (`agent.endpoint_effects.PacketRules`)."""
+
+    def __init__(self, node: NodePorts) -> None:
+        self._network = node.network
+        self._wanted = Wanted()
+        self._is_told = False
+        self._is_known = False
+        self._chains: frozenset[str] = frozenset()
+        self._left: set[str] = set()
+        self._own_steps = (-1, -1)
+        self._can_destroy = self._is_prepared = False
+        self._working = asyncio.Lock()
+
+    async def prepare(self) -> None:
+        """Find out what nft and the kernel can do, once; before the first snapshot."""
+        if self._is_prepared:
+            return
+        try:
+            self._can_destroy = await self._network.takes_rules(_DESTROY)
+        except UnfitError as err:
+            _log.warning("%s, retrying before the next load", err)
+            return
+        self._is_prepared = True
+        if not self._can_destroy:
+            _log.warning(
+                "nft or this kernel cannot destroy elements (nft 1.0.7, Linux 6.3): until the agent"
+                " runs, all instances count as ready after a boot"
+            )
+
+    async def apply(
+        self, services: Collection[NamespaceServices], states: States, own: Collection[InstanceKey]
+    ) -> None:
+        """Make the elements those of these states, then forget who has left. Raises UnfitError.
+
+        Without tables there is nothing to do: a load brings them, and then this is asked again.
+        """
+        async with self._working:
+            difference = self._wanted.follow(services, states, own)
+            self._left |= difference.left if self._is_told else self._wanted.answering().keys()
+            self._is_told = True
+            if self._is_known:
+                try:
+                    await self._change(changes(difference.old, difference.new, self._chains))
+                except UnfitError as err:
+                    _log.warning("%s; looking at what is there", err)
+            if not self._is_known:
+                await self._bring(await self._network.rules())
+            await self._forget()
+
+    def reloaded(self) -> None:
+        """Forget what the kernel had: the rules were loaded, and what a snapshot says with them."""
+        self._is_known = False
+
+    def snapshot(self, services: NamespaceServices, states: States) -> bytes | None:
+        """Return what a load includes for a namespace; None if this machine cannot take it."""
+        return snapshot_text(services, states).encode() if self._can_destroy else None
+
+    async def look(self, digest: str) -> Look:
+        """List the rules; if the rest of them is as it should be, elements are mended. UnfitError.
+
+        `digest` is how it should be.
+        """
+        async with self._working:
+            generation = await self._network.generation()
+            seen = await self._network.rules()
+            if self._is_told and seen.digest == digest and seen.elements != self._wanted.elements():
+                if self._is_known:
+                    _log.warning("somebody has changed endpoints in the packet rules, restoring")
+                await self._bring(seen)
+            return Look(generation, seen.digest)
+
+    def followed(self, generation: int) -> int:
+        """Return the generation that our own changes alone have led to from this one."""
+        first, last = self._own_steps
+        is_inside = first >= 0 and (generation - first) % _WRAP <= (last - first) % _WRAP
+        return last if is_inside else generation
+
+    async def _bring(self, seen: SeenRules) -> None:
+        """Bring rules from how they were seen to what is wanted."""
+        self._chains = seen.chains
+        if seen.digest:
+            await self._change(changes(seen.elements, self._wanted.elements(), seen.chains))
+
+    async def _change(self, text: str) -> None:
+        """Carry out a text that leads to what is wanted; if it fails nobody knows what is there."""
+        self._is_known = False
+        if text:
+            before, after = await self._network.change_rules(text)
+            self._note(before, after)
+            made = (line.rpartition(" ")[2] for line in text.splitlines() if line.startswith(_MAKE))
+            self._chains |= frozenset(made)
+        self._is_known = True
+
+    def _note(self, before: int, after: int) -> None:
+        if after != (before + 1) % _WRAP:
+            self._own_steps = (-1, -1)  # somebody else was at work too
+        else:
+            first, last = self._own_steps
+            self._own_steps = (first if last == before else before, after)
+
+    async def _forget(self) -> None:
+        if self._left:
+            answering = self._wanted.answering()
+            nobody: frozenset[str] = frozenset()
+            await self._network.forget_udp({at: answering.get(at, nobody) for at in self._left})
+            self._left.clear()

@@ -1,0 +1,65 @@
+"""nft's maps and chains of `table inet kat`, as far as element operations go: a small model."""
+
+import re
+from dataclasses import dataclass, field
+
+from agent.endpoint_elements import OBJECTS, Elements
+
+_ELEMENTS = re.compile(r"(add|delete|destroy) element inet kat (\S+) \{(.*?)\}\n", re.DOTALL)
+_CHAIN = re.compile(r"(add|flush) chain inet kat (\S+)\n")
+_RULE = re.compile(r"add rule inet kat (\S+) .*\n")
+_COMMENT = re.compile(r"^\s*#.*\n", re.MULTILINE)
+
+
+class ModelError(Exception):
+    """The kernel refuses it; nothing of the transaction holds."""
+
+
+@dataclass(slots=True)
+class Maps:
+    """By name: elements by key. A chain is the number of its rules."""
+
+    maps: dict[str, dict[str, str]] = field(default_factory=dict)
+    chains: dict[str, int] = field(default_factory=dict)
+
+    def elements(self) -> Elements:
+        """Return the elements of endpoint state."""
+        return Elements(*(dict(self.maps.get(name, {})) for name in OBJECTS))
+
+    def carry_out(self, text: str) -> None:
+        """Do what `nft -f` does, all or nothing. Raises ModelError."""
+        maps = {name: dict(elements) for name, elements in self.maps.items()}
+        work, at, text = Maps(maps, dict(self.chains)), 0, _COMMENT.sub("", text)
+        while at < len(text):
+            at = work._command(text, at)
+        if any(verdict.split()[1] not in work.chains for verdict in work._verdicts()):
+            raise ModelError("Could not process rule: No such file or directory")
+        self.maps, self.chains = work.maps, work.chains
+
+    def _verdicts(self) -> list[str]:
+        return list(self.maps.get("services", {}).values())
+
+    def _command(self, text: str, at: int) -> int:
+        if found := _CHAIN.match(text, at):
+            empty = 0 if found[1] == "flush" else self.chains.get(found[2], 0)
+            self.chains[found[2]] = empty
+        elif found := _RULE.match(text, at):
+            self.chains[found[1]] += 1
+        elif found := _ELEMENTS.match(text, at):
+            for one in found[3].split(","):
+                key, _, value = one.strip().partition(" : ")
+                self._element(found[1], found[2], key, value)
+        else:
+            raise ModelError(f"syntax error: {text[at : at + 80]!r}")
+        return found.end()
+
+    def _element(self, verb: str, name: str, key: str, value: str) -> None:
+        there = self.maps.setdefault(name, {})
+        if verb == "delete" and key not in there:
+            raise ModelError("Could not process rule: No such file or directory")
+        if verb == "add" and there.get(key, value) != value:
+            raise ModelError("Could not process rule: File exists")
+        if verb == "add":
+            there[key] = value
+        else:
+            there.pop(key, None)
