@@ -32,7 +32,10 @@ from katgen.validate.references import named
 
 COMPANIONS: Final = ("VirtualLoadBalancer", "JobDefinition", "BuildDefinition")
 """Kinds that go with the Workload of their namespace and name."""
-FIXED: Final = ("clusterCIDR", "serviceCIDR", "nodeSubnetBits", "apiPort", "volumeBasePath")
+FIXED: Final = (
+    *("clusterCIDR", "serviceCIDR", "nodeSubnetBits", "apiPort", "volumeBasePath"),
+    *("store", "etcd"),  # copied to the leader's state; docs/howto/etcd.md tells how they change
+)
 """Settings that a running cluster was built on."""
 
 Before = Mapping[ObjectKey, Stored]
@@ -260,7 +263,8 @@ def _other_cluster(document: Document, before: Before) -> Iterator[Problem]:
     was, wanted = (one.object.model_dump(by_alias=True)["spec"] for one in (old, loaded))
     for field in FIXED:
         if was[field] != wanted[field]:
-            what = f"cannot change on a running cluster: it is {was[field]}"
+            shown = "" if field == "etcd" else f": it is {was[field]}"
+            what = f"cannot change on a running cluster{shown}"
             yield Problem(document.at(("spec", field)), what, "leave it as it is")
 
 

@@ -20,7 +20,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from katgen.errors import Problem, RefusedError, Source, SpecError
-from katgen.leader import pki
+from katgen.leader import backend, pki
 from katgen.leader.clock import SystemClock, shown_time
 from katgen.leader.documents import Incoming, encode
 from katgen.leader.draft import Draftsman
@@ -28,7 +28,6 @@ from katgen.leader.errors import InputError
 from katgen.leader.secrets import KEY_BYTES, SecretBox
 from katgen.leader.signing import Signer, make_signer
 from katgen.leader.store import Transaction
-from katgen.leader.store.sqlite import SqliteStore
 from katgen.leader.tokens import NewToken, make_token
 from katgen.model.cluster import ClusterConfiguration
 from katgen.model.spec import API_VERSION
@@ -100,6 +99,7 @@ def init(options: Options, tell: Callable[[Made], None]) -> None:
     _refuse_if_there(options.state_dir)
     objects = _objects(options)
     config = _config(objects)
+    credentials = backend.copied(config.spec)
     cluster = _new_cluster(config)
     parent = _parent(options.state_dir)
     prefix = f".{options.state_dir.name}.init-"
@@ -107,6 +107,7 @@ def init(options: Options, tell: Callable[[Made], None]) -> None:
         shutil.rmtree(left)
     begun = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
     try:
+        _write_all(begun, credentials)
         _write_state(begun, options, cluster, objects)
         _write_node(options, cluster)
         tell(_made(options, cluster))
@@ -187,11 +188,14 @@ def _new_cluster(config: ClusterConfiguration) -> _Cluster:
 def _write_state(folder: Path, options: Options, cluster: _Cluster, objects: Parsed) -> None:
     addresses = [options.advertise_address, "127.0.0.1", "::1"]
     server = pki.issue_server(cluster.ca, [options.node, "localhost"], addresses)
-    identity = {
+    kept = backend.kept(cluster.config.spec)
+    identity: dict[str, object] = {
         "uid": cluster.uid,
         "name": cluster.config.metadata.name,
         "apiPort": cluster.config.spec.api_port,
     }
+    if kept.etcd:
+        identity["etcd"] = kept.etcd
     ca = cluster.ca.pair
     _write_all(
         folder,
@@ -206,20 +210,20 @@ def _write_state(folder: Path, options: Options, cluster: _Cluster, objects: Par
             MARK: msgspec.json.encode(identity),
         },
     )
-    asyncio.run(_fill_store(folder / "store.db", cluster, objects))
+    asyncio.run(_fill_store(folder, cluster, objects))
     if options.owner is not None:
         for path in (folder, *folder.iterdir()):
             os.chown(path, *options.owner)
     _flush(folder)
 
 
-async def _fill_store(path: Path, cluster: _Cluster, objects: Parsed) -> None:
+async def _fill_store(folder: Path, cluster: _Cluster, objects: Parsed) -> None:
     draftsman = Draftsman(SecretBox(cluster.secrets_key), cluster.now)
     try:
         draft = draftsman.applied(Incoming(objects, {}), {}, is_running=False)
     except InputError as err:
         raise SpecError(err.problems) from err
-    store = await SqliteStore.open(path)
+    store = await backend.made(folder, cluster.uid, backend.kept(cluster.config.spec))
     try:
         puts = {key.path: encode(wire) for key, wire in draft.puts.items()}
         puts[cluster.token.path] = cluster.token.value

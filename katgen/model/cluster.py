@@ -1,5 +1,6 @@
 """ClusterConfiguration (spec §3.1)."""
 
+import re
 from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated, Final, Literal, Self
 
@@ -20,6 +21,11 @@ _SHOWN = 40
 _DOMAIN_MAX: Final = 200
 """Leaves room for the names of instances below the 253 of RFC 1035."""
 _LABEL_MAX: Final = 63
+_PORT_MAX: Final = 65535
+_ENDPOINT: Final = re.compile(
+    r"(?P<scheme>https?)://(?P<host>[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):(?P<port>[0-9]{1,5})"
+)
+_LOOPBACK: Final = re.compile(r"localhost|127(\.[0-9]{1,3}){3}|\[::1\]")
 
 
 def _network(value: object) -> object:
@@ -50,6 +56,15 @@ def _domain(text: str) -> str:
     return text
 
 
+def _endpoint(text: str) -> str:
+    match = _ENDPOINT.fullmatch(text)
+    if match is None or not 0 < int(match["port"]) <= _PORT_MAX:
+        raise ValueError(f"{text[:_SHOWN]!r} is not an endpoint; write it as https://etcd-1:2379")
+    if match["scheme"] == "http" and not _LOOPBACK.fullmatch(match["host"]):
+        raise ValueError(f"{text[:_SHOWN]!r} is another machine: it needs TLS; write https://")
+    return text
+
+
 def _is_domain_label(label: str) -> bool:
     letters = label.replace("-", "")
     plain = letters.isascii() and letters.isalnum() and label == label.lower()
@@ -69,6 +84,7 @@ Address = Annotated[
     WithJsonSchema({"type": "string", "format": "ipv4", "examples": ["192.0.2.1"]}),
 ]
 Domain = Annotated[str, AfterValidator(_domain)]
+Endpoint = Annotated[str, AfterValidator(_endpoint)]
 Tick = Annotated[int, Field(strict=True, ge=1, le=3600)]
 
 
@@ -80,10 +96,32 @@ IPV4_BITS: Final = 32
 class EtcdSettings(Spec):
     """An etcd of your own."""
 
-    endpoints: tuple[str, ...] = Field(default=(), description="As `https://etcd-1:2379`.")
-    ca_file: AbsolutePath | None = Field(default=None, description="Its CA, PEM.")
+    endpoints: tuple[Endpoint, ...] = Field(
+        default=(),
+        description="Its members, as `https://etcd-1:2379`; `http://` on this machine alone.",
+    )
+    ca_file: AbsolutePath | None = Field(
+        default=None, description="Its CA, PEM. `kat-agent init` copies the three files."
+    )
     cert_file: AbsolutePath | None = Field(default=None, description="The leader's certificate.")
-    key_file: AbsolutePath | None = Field(default=None, description="The leader's key.")
+    key_file: AbsolutePath | None = Field(
+        default=None, description="The leader's key, P-256 or RSA."
+    )
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> Self:
+        given = {
+            "caFile": self.ca_file, "certFile": self.cert_file, "keyFile": self.key_file
+        }  # fmt: skip
+        missing = [name for name, path in given.items() if path is None]
+        plain = [one for one in self.endpoints if one.startswith("http:")]
+        if plain and len(plain) < len(self.endpoints):
+            raise ValueError("some endpoints are https and some http; write all as one of them")
+        if plain and len(missing) < len(given):
+            raise ValueError(f"{plain[0]} is without TLS, and certificates are given; use https")
+        if self.endpoints and not plain and missing:
+            raise ValueError(f"{self.endpoints[0]} needs {' and '.join(missing)}")
+        return self
 
 
 class ClusterSpec(Spec):
@@ -147,10 +185,10 @@ class ClusterSpec(Spec):
         description="Of the overlay; if not given, the least MTU below it less 80, or 1420.",
     )
     store: Annotated[Literal["embedded", "etcd"], BOTH] = Field(
-        default="embedded", description="Where the leader keeps its state.", **later("etcd")
+        default="embedded", description="Where the leader keeps its state."
     )
     etcd: EtcdSettings = Field(
-        default=EtcdSettings(), description="An etcd of your own.", **later("etcd")
+        default=EtcdSettings(), description="An etcd of your own, if `store` is `etcd`."
     )
     scheduling: Annotated[Literal["MostEmpty", "BinPack"], BOTH] = Field(
         default="MostEmpty",
@@ -212,6 +250,14 @@ class ClusterSpec(Spec):
             other = taken.setdefault(port, alias)
             if other != alias:
                 raise ValueError(f"{other} and {alias} are both {port}; choose distinct ports")
+        return self
+
+    @model_validator(mode="after")
+    def _store_has_its_settings(self) -> Self:
+        if self.store == "etcd" and not self.etcd.endpoints:
+            raise ValueError("store: etcd needs etcd.endpoints, as [https://etcd-1:2379]")
+        if self.store != "etcd" and self.etcd != EtcdSettings():
+            raise ValueError("etcd is given, and store is embedded; write store: etcd")
         return self
 
     @model_validator(mode="after")

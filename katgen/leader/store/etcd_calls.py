@@ -27,8 +27,9 @@ _CLOSING_S: Final = 2.0
 _OPTIONS: Final = (
     # After an outage gRPC would wait up to two minutes between two attempts.
     ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.min_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 1000),
+    # Its name deceives: that is how long a connection with its TLS may take to come about.
+    ("grpc.min_reconnect_backoff_ms", 3000),
     # A peer that is gone without a word is noticed; etcd allows a ping every five seconds.
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,32 +73,42 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture
 def leader(folder: Path) -> Iterator[Running]:
-    made = made_in(folder)
-    said = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    said.bind(str(folder / "notify"))
-    (folder / "notify").chmod(0o777)
-    environment = {
-        "NOTIFY_SOCKET": str(folder / "notify"),
-        "WATCHDOG_USEC": "300000",
-        "PATH": os.environ["PATH"],
-    }
-    process = started(folder, environment)
-    ca = (folder / "node/ca.crt").read_text()
-    yield Running(made, process, said, ca)
-    process.kill()
-    process.communicate()
-    said.close()
+    with serving(folder, made_in(folder)) as running:
+        yield running
+
+
+@contextmanager
+def serving(folder: Path, made: Made) -> Iterator[Running]:
+    """Start a leader of what was made in a folder, and listen to what it tells systemd."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as said:
+        said.bind(str(folder / "notify"))
+        (folder / "notify").chmod(0o777)
+        environment = {
+            "NOTIFY_SOCKET": str(folder / "notify"),
+            "WATCHDOG_USEC": "300000",
+            "PATH": os.environ["PATH"],
+        }
+        process = started(folder, environment)
+        try:
+            yield Running(made, process, said, (folder / "node/ca.crt").read_text())
+        finally:
+            process.kill()
+            process.communicate()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
 
 
 def made_in(folder: Path) -> Made:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     config = f"""
 apiVersion: kat/v1alpha1
 kind: ClusterConfiguration
 metadata: {{name: home}}
-spec: {{clusterCIDR: 10.20.0.0/16, serviceCIDR: 10.21.0.0/16, apiPort: {port}}}
+spec: {{clusterCIDR: 10.20.0.0/16, serviceCIDR: 10.21.0.0/16, apiPort: {free_port()}}}
 """
     told: list[Made] = []
     options = Options(
