@@ -18,7 +18,7 @@ PYTEST = (str(BIN / "pytest"), "-rs")
 GENERATE = "katgen.cli.generate"
 NO_TESTS = 5  # pytest's exit code when it found none
 # Folders of stages of their own; `unit` is all the rest.
-APART = ("golden", "properties", "oracles", "lab", "bench")
+APART = ("golden", "properties", "api", "oracles", "lab", "bench")
 
 Command = tuple[str, ...]
 
@@ -44,6 +44,7 @@ STAGES: dict[str, tuple[Command, ...]] = {
     "unit": ((*PYTEST, "tests", *(f"--ignore=tests/{folder}" for folder in APART)),),
     "golden": ((*PYTEST, "tests/golden"),),
     "properties": ((*PYTEST, "tests/properties"),),
+    "api": ((*PYTEST, "tests/api"),),
     "oracles": ((*PYTEST, "tests/oracles"),),
     "lab": ((*PYTEST, "tests/lab"),),
 }

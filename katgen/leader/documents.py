@@ -155,7 +155,7 @@ def _cleaned(document: Document, namespace: str) -> Document:
     metadata = value.get("metadata")
     if isinstance(metadata, dict):
         kept = without_leaders(metadata)
-        if value.get("kind") in CLUSTER_WIDE:
+        if str(value.get("kind")) in CLUSTER_WIDE:
             if kept.get("namespace") == NO_NAMESPACE:
                 del kept["namespace"]
         elif namespace:

@@ -105,7 +105,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     f"POST {_WORKLOAD}/rollback": Operation(
         "Go back to an earlier revision.", "Written", ("dryRun",), Body.ROLLBACK, _PUT
     ),
-    f"GET {_WORKLOAD}/history": Operation("Revisions that nodes have run.", "VersionList"),
+    f"GET {_WORKLOAD}/history": Operation("Revisions that nodes have run.", "RevisionList"),
     f"GET {_WORKLOAD}/logs": Operation(
         "What instances wrote, as lines of JSON.", "Line",
         ("instance", "follow", "since", "tail", "everything"), form=_LINES,
@@ -164,7 +164,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
 }  # fmt: skip
 """By method and path, as the routes have them."""
 
-_FLAG: Final[Json] = {"type": "string", "enum": ["1", "true", "0", "false"]}
+_FLAG: Final[Json] = {"type": "string", "enum": ["1", "true", "0", "false", ""]}
 _WHOLE: Final[Json] = {"type": "integer", "minimum": 0, "maximum": 999_999_999_999_999}
 _STRING: Final[Json] = {"type": "string"}
 QUERY: Final[Mapping[str, tuple[str, Json]]] = {
@@ -178,7 +178,7 @@ QUERY: Final[Mapping[str, tuple[str, Json]]] = {
     "fieldSelector": ("As `spec.type=Job`.", _STRING),
     "dryRun": (
         "Try it, and write nothing.",
-        {"type": "string", "enum": ["1", "true", "All", "0", "false"]},
+        {"type": "string", "enum": ["1", "true", "All", "0", "false", ""]},
     ),
     "expectedVersion": ("Delete only what has this resourceVersion; 0 is any.", _WHOLE),
     "force": ("Whatever resourceVersion the objects have.", _FLAG),
@@ -194,8 +194,8 @@ QUERY: Final[Mapping[str, tuple[str, Json]]] = {
 """Query parameters by name, with what they are for. `expectedVersion` is called resourceVersion."""
 RENAMED: Final[Mapping[str, str]] = {"expectedVersion": "resourceVersion"}
 PATH: Final[Mapping[str, tuple[str, Json]]] = {
-    "ns": ("The namespace.", _STRING),
-    "name": ("The object's name.", _STRING),
+    "ns": ("The namespace.", {"type": "string", "examples": ["default"]}),
+    "name": ("The object's name.", {"type": "string", "examples": ["web"]}),
     "node": ("The node's name.", _STRING),
     "revision": (
         "A write's resourceVersion.", {"type": "string", "pattern": "^[0-9]{1,15}$"},

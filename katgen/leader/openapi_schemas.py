@@ -32,10 +32,10 @@ _LISTED: Final = (
     "Instance",
     "Event",
     "Generation",
-    "Version",
+    "Revision",
     "Usage",
 )
-_ITEMS: Final = {"Usage": "InstanceUsage"}
+_ITEMS: Final = {"Usage": "InstanceUsage", "Revision": "Version"}
 _DROPPED: Final[Mapping[str, Json]] = {
     "uid": {},
     "generation": {},

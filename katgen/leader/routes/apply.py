@@ -21,13 +21,15 @@ async def _apply(request: web.Request) -> web.Response:
 async def _plan(request: web.Request) -> web.Response:
     """Show what a change would do, or without a body what is pending."""
     if not request.body_exists:
+        flag(request, "force")  # which changes nothing here, and is to be right all the same
         return answered(await request.app[SERVICES].planning.preview(None))
     return await _previewed(request, await _given(request))
 
 
 async def _given(request: web.Request) -> Incoming:
+    is_forced = flag(request, "force")
     given = await documents(request, request.query.get("namespace", ""))
-    return Incoming(given.parsed, {}) if flag(request, "force") else given
+    return Incoming(given.parsed, {}) if is_forced else given
 
 
 async def _previewed(request: web.Request, given: Incoming) -> web.Response:

@@ -52,10 +52,11 @@ async def listing(
     `fields` are selected besides those of the query.
     """
     wanted = selection(kind, namespace, request.query, fields)
+    limit, seconds = whole(request, "limit", 0), whole(request, "timeoutSeconds", 0)
     if flag(request, "watch"):
-        return await _watch(request, kind, wanted)
+        return await _watch(request, kind, wanted, min(seconds or TIMEOUT_MAX_S, TIMEOUT_MAX_S))
     feed = await request.app[FEEDS].current(kind)
-    limit, token = whole(request, "limit", 0), request.query.get("continue", "")
+    token = request.query.get("continue", "")
     if token:
         return await _next_page(feed, kind, wanted, limit, token)
     rows = chosen(feed.rows(kind), wanted)
@@ -147,8 +148,9 @@ class _Begun:
     first: Iterator[bytes]
 
 
-async def _watch(request: web.Request, kind: str, wanted: Selection) -> web.StreamResponse:
-    seconds = min(whole(request, "timeoutSeconds", 0) or TIMEOUT_MAX_S, TIMEOUT_MAX_S)
+async def _watch(
+    request: web.Request, kind: str, wanted: Selection, seconds: int
+) -> web.StreamResponse:
     feeds = request.app[FEEDS]
     with request.app[TURNSTILE].watch(request[CALLER].name):
         async with feeds.watching(kind):

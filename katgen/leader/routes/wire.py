@@ -67,8 +67,12 @@ def written(request: web.Request, applied: Applied) -> web.Response:
 
 
 def flag(request: web.Request, name: str) -> bool:
-    """Whether a query has `name=1`."""
-    return request.query.get(name, "") in {"1", "true"}
+    """Whether a query has `name=1`. Raises InputError: nobody is to guess what else is meant."""
+    text = request.query.get(name, "")
+    if text not in _YES | _NO:
+        what = f"{name}: {text[:60]!r} is none; write 1, or leave it out"
+        raise InputError(what, status=HTTPStatus.BAD_REQUEST)
+    return text in _YES
 
 
 def is_dry(request: web.Request) -> bool:
@@ -77,14 +81,15 @@ def is_dry(request: web.Request) -> bool:
     Raises InputError: a word that is not understood must not write.
     """
     text = request.query.get("dryRun", "")
-    if text.lower() not in _DRY | _WET:
+    if text.lower() not in _DRY | _NO:
         what = f"dryRun: {text[:60]!r} is none; write 1, or leave it out"
         raise InputError(what, status=HTTPStatus.BAD_REQUEST)
     return text.lower() in _DRY
 
 
-_DRY: Final = frozenset({"1", "true", "all"})
-_WET: Final = frozenset({"", "0", "false"})
+_YES: Final = frozenset({"1", "true"})
+_NO: Final = frozenset({"", "0", "false"})
+_DRY: Final = frozenset({*_YES, "all"})
 
 
 def whole(request: web.Request, name: str, default: int) -> int:
