@@ -10,7 +10,15 @@ import re
 import secrets
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Callable,
+    Collection,
+    Coroutine,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -74,6 +82,7 @@ class ObjectsFeed:
         self._start = secrets.token_hex(4)
         self._told = 0
         self._shown: dict[WorkloadKey, WorkloadStatus] = {}
+        self._dirty: set[ObjectKey] | None = None
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self._news = asyncio.Event()
         self._history = asyncio.Lock()
@@ -119,6 +128,7 @@ class ObjectsFeed:
             self._kind(one.key.kind).put(self._row(one))
         self.revision = listing.revision
         self._has_history = False
+        self._dirty = None
         self.ring.restart((self.revision, _STORED))
         self.is_current = True
         self._arrived()
@@ -127,6 +137,8 @@ class ObjectsFeed:
         """Take in one transaction."""
         ours = [one for one in changes if one.key.startswith(PREFIX)]
         revision = changes[0].revision
+        if self._dirty is not None:
+            self._dirty.update(key_from_path(one.key) for one in ours)
         news = [
             self._changed(change, _mark(revision, number, len(ours)))
             for number, change in enumerate(ours, 1)
@@ -202,6 +214,11 @@ class ObjectsFeed:
             if revision <= self.revision and not future.done():
                 future.set_result(None)
         self._waiting = [one for one in self._waiting if not one[1].done()]
+
+    def changed_keys(self) -> Collection[ObjectKey] | None:
+        """Return what has changed since the last call; None if that may be anything."""
+        found, self._dirty = self._dirty, set()
+        return found
 
     # -- what is shown
 

@@ -34,7 +34,6 @@ __all__ = ["Applied", "ObjectKey", "Objects", "Snapshot", "Stored"]
 _TRIES: Final = 5
 """Another leader or the loop may write in between; then the change is worked out anew."""
 _NOTHING: Final[Mapping[ObjectKey, int]] = {}
-_Drafted = Callable[[Before], Draft]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +46,20 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What a change did, or would do. `after` is the whole resulting set."""
+    """What a change did, or would do. `objects` is the whole resulting set."""
 
     revision: int
     changed: tuple[Changed, ...]
-    after: tuple[Stored, ...]
+    objects: Before
     notes: tuple[Problem, ...] = ()
+
+    @property
+    def after(self) -> tuple[Stored, ...]:
+        """The whole resulting set."""
+        return tuple(self.objects.values())
+
+
+_Drafted = Callable[[Before], Draft]
 
 
 class Objects:
@@ -77,7 +84,16 @@ class Objects:
             return Snapshot(dict(feed.objects), feed.revision)
         return await self._read()
 
+    async def _latest(self) -> Snapshot:
+        """Return a snapshot for a write, and say what has changed since the one before."""
+        feed = self._feed
+        if feed is not None and await feed.caught_up(self.written):
+            self._grounds.note(feed.changed_keys())
+            return Snapshot(dict(feed.objects), feed.revision)
+        return await self._read()
+
     async def _read(self) -> Snapshot:
+        self._grounds.note(None)
         listing = await self._store.list(PREFIX)
         found = map(_stored, listing.items)
         return Snapshot({one.key: one for one in found}, listing.revision)
@@ -146,7 +162,7 @@ class Objects:
         for number in range(_TRIES):
             async with self._writing:
                 # After a conflict with somebody else's write, what the store itself says.
-                before = await (self._read() if number else self.snapshot())
+                before = await (self._read() if number else self._latest())
                 # Validation of thousands of objects takes seconds, in which agents must be heard.
                 draft = await asyncio.to_thread(drafted, before.objects)
                 transaction = _transaction(draft, before)
@@ -189,7 +205,7 @@ def _compare(expected: Mapping[ObjectKey, int], before: Before) -> None:
 
 
 def _applied(draft: Draft, revision: int) -> Applied:
-    return Applied(revision, draft.changed, tuple(draft.after.values()), draft.notes)
+    return Applied(revision, draft.changed, draft.after, draft.notes)
 
 
 def _stored(item: Item) -> Stored:

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import signal
 import ssl
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,9 @@ from katgen.leader.tokens import Tokens
 from katgen.leader.waiting import awaited
 
 _LOG: Final = logging.getLogger(__name__)
+_SWITCH_S: Final = 0.001
+"""The event loop lets go of Python's lock at every system call, and then waits so long behind a
+thread that validates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,7 @@ class Kept:
 async def serve(state_dir: Path, listen: str = "") -> None:
     """Run until SIGTERM or SIGINT. Raises StateError, StoreError, OSError."""
     logs.start()
+    sys.setswitchinterval(_SWITCH_S)
     end = asyncio.Event()
     running = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -21,8 +21,20 @@ class Grounds:
     def __init__(self) -> None:
         self._loaded: dict[ObjectKey, tuple[int, Written[Any]]] = {}
         self._unfit: set[ObjectKey] = set()
+        self._noted: frozenset[ObjectKey] | None = None
+        self._has_missed = False
         self._kinds: dict[str, _ByKey] = {kind: {} for kind in FIELDS}
         self._mentioned: frozenset[Mention] = frozenset()
+
+    def note(self, changed: Collection[ObjectKey] | None) -> None:
+        """Take note of what may be other than before; None: anything.
+
+        If nobody says so between two looks, the second one compares everything.
+        """
+        if changed is None:
+            self._has_missed = True
+        else:
+            self._noted = (self._noted or frozenset()).union(changed)
 
     def of(self, stored: Mapping[ObjectKey, Stored]) -> Objects | None:
         """Return stored objects; None if one of them has problems: then the whole is to be checked.
@@ -30,8 +42,15 @@ class Grounds:
         What has the same revision as the last time is not loaded again.
         """
         loaded = self._loaded
-        gone = loaded.keys() - stored.keys()
-        new = [one for key, one in stored.items() if loaded.get(key, _NEVER)[0] != one.revision]
+        changed: Collection[ObjectKey]
+        if self._noted is None or self._has_missed:
+            changed = stored.keys() | loaded.keys()
+        else:
+            changed = self._noted
+        self._noted, self._has_missed = None, False
+        gone = [key for key in changed if key in loaded and key not in stored]
+        there = (stored[key] for key in changed if key in stored)
+        new = [one for one in there if loaded.get(one.key, _NEVER)[0] != one.revision]
         self._drop(gone)
         self._unfit &= stored.keys()
         self._load(new)

@@ -118,13 +118,15 @@ def check_change(ground: Objects, gone: Collection[Mention], parsed: Parsed) -> 
     return Told(frozenset({*gathered.problems, *problems}), frozenset(notes))
 
 
-def _after(ground: Objects, new: Objects, changed: Collection[Mention]) -> Objects:
+def _after(ground: Objects, new: Objects, changed: frozenset[Mention]) -> Objects:
     made: dict[str, Any] = {}
     for kind in {kind for kind, _ in changed} & FIELDS.keys():
         name = FIELDS[kind]
         left = {key for of, key in changed if of == kind}
         made[name] = _merged(getattr(ground, name), left, getattr(new, name))
-    mentioned = (ground.mentioned - frozenset(changed)) | new.mentioned
+    mentioned = ground.mentioned
+    if new.mentioned != changed or not mentioned >= new.mentioned:
+        mentioned = (mentioned - changed) | new.mentioned
     return replace(ground, mentioned=mentioned, complete=new.complete, **made)
 
 
