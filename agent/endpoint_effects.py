@@ -14,6 +14,7 @@ import msgspec
 
 from agent import state
 from agent.endpoint_files import NamesFiles, Snapshots, forget_snapshots, names_text
+from agent.endpoint_leaving import put_leaving
 from agent.endpoint_records import Records
 from agent.endpoint_services import Services
 from agent.ports import NodePorts
@@ -55,7 +56,10 @@ class Told(Protocol):
 
 @dataclass(eq=False, slots=True)
 class Effects:
-    """`services` are installed, `loaded` those that the packet rules in the kernel are of."""
+    """`services` are installed, `loaded` those that the packet rules in the kernel are of.
+
+    `leaving` is what a load is to include for instances on their way out.
+    """
 
     node: NodePorts
     rules: PacketRules
@@ -64,6 +68,7 @@ class Effects:
     records: Records
     services: Services = field(default_factory=Services)
     loaded: Services = field(default_factory=Services)
+    leaving: bytes | None = None
     _snapshots: Snapshots = field(init=False)
     _names_due: set[str] = field(default_factory=set)
     _packets_due: bool = False
@@ -149,16 +154,30 @@ class Effects:
     @asynccontextmanager
     async def loading(self) -> AsyncIterator[None]:
         """Let no element change during a load; what it includes is as of now."""
-        await self.rules.prepare()
+        await self._try("packet rules", self.rules.prepare)
         async with self._working:
             self._is_loading = True
         self.loaded = self.services
         self.write_snapshots()
+        self._put_leaving()
         try:
             yield
         finally:
             self._is_loading = False
             await self.reloaded()
+
+    def all_left(self) -> None:
+        """Include nobody any more that was on his way out; the next load takes it up."""
+        self.leaving = None
+        self._put_leaving()
+
+    def _put_leaving(self) -> None:
+        try:
+            put_leaving(self.node.files, self.leaving)
+        except KatError as err:
+            self.problem("instances that leave", str(err))
+        else:
+            self.problem("instances that leave", "")
 
     async def reloaded(self) -> None:
         """Bring the rules from what a load made of them to what is known now."""

@@ -13,6 +13,7 @@ from typing import Final
 from agent import state
 from agent.endpoint_effects import MEMORY, Effects, PacketRules, Told
 from agent.endpoint_files import NamesFiles
+from agent.endpoint_leaving import leaving_text
 from agent.endpoint_own import Health, OwnInstances
 from agent.endpoint_records import Memory, Records, changed_namespaces
 from agent.endpoint_services import Services, installed_services, namespaces_of, services_of
@@ -44,6 +45,7 @@ class Endpoints:
         self.session = EndpointSession(self._records)
         self.own = OwnInstances(node, self._say)
         self._leaving: set[InstanceKey] = set()
+        self._sets: frozenset[str] = frozenset()
         self._number = 0
         self._news = asyncio.Event()
 
@@ -62,6 +64,7 @@ class Endpoints:
         if applied is not None:
             self.own.follow(applied.manifest.instances)
             self._records.disown(self.own.entries)
+            self._sets = frozenset(applied.manifest.shared_sets)
         self.own.keep_ready(one for one, said in self._records.states.items() if said == READY)
         self._refresh()
         self._changed_in(self._services.by_namespace)
@@ -165,6 +168,8 @@ class Endpoints:
         namespaces = namespaces_of(target.entries)
         self._take_services(services_of(self._node.files, namespaces, self._services))
         wanted = {one.instance: one for one in target.manifest.instances}
+        leaving = [one for key, one in self.own.entries.items() if key not in wanted]
+        self._effects.leaving = leaving_text(leaving, self._sets, target.manifest.shared_sets)
         self.own.follow({**self.own.entries, **wanted}.values())
         self.own.stay(wanted)
         self._refresh()
@@ -197,5 +202,7 @@ class Endpoints:
         self._changed(self._records.disown(self.own.entries.keys() & self._services.candidates))
         self._changed(self._records.forget(self._leaving))
         self._leaving.clear()
+        self._sets = frozenset(target.manifest.shared_sets)
+        self._effects.all_left()
         self._refresh()
         await self._carry_out()

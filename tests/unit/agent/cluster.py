@@ -1,6 +1,7 @@
 """A leader's half in a test: bundles with proofs, records with signatures, contents by digest."""
 
 import base64
+import re
 from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass, field
 
@@ -128,7 +129,10 @@ class Cluster:
             ("base",),
             instances=tuple(
                 InstanceEntry(
-                    InstanceKey(_instance_of(one)), one.unit, "", drain_seconds=self.drain_seconds
+                    InstanceKey(_instance_of(one)),
+                    one.unit,
+                    _address_of(one),
+                    drain_seconds=self.drain_seconds,
                 )
                 for one in own
                 if one.path.endswith(".container")
@@ -178,6 +182,11 @@ class Cluster:
         """Apply a target whose contents are staged."""
         self.put_contents(node)
         return await apply(target, node, traffic)
+
+
+def _address_of(one: Artifact) -> str:
+    found = re.search(r"ip=([0-9.]+)", one.content.decode(errors="replace"))
+    return found.group(1) if found else ""
 
 
 def _instance_of(one: Artifact) -> str:

@@ -7,6 +7,7 @@ import pytest
 
 from agent import state
 from agent.apply import apply, resume
+from agent.endpoint_leaving import PATH as LEAVING
 from agent.endpoint_services import FOLDER, installed_services
 from agent.endpoint_services import Services as Installed
 from agent.ports import UnfitError
@@ -99,6 +100,7 @@ class World:
         has_services = f"{FOLDER}/shop.json" in files.tree
         assert [f"{SNAPSHOT}{end}" in files.tree for end in (".json", ".nft")] == [has_services] * 2
         assert (NAMES in files.tree) == has_services
+        assert LEAVING not in files.tree
         assert self.stage.packets.kernel == ({"shop": wanted} if wanted else {})
         self.assert_boot_is_right()
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from agent.endpoint_leaving import PATH as LEAVING
 from agent.endpoint_services import FOLDER
 from agent.ports import UnfitError
 from katgen.bundle import Activation, Artifact
@@ -21,6 +22,7 @@ BASE = (rules(), target_unit())
 BOTH = (*BASE, instance(0, 1), instance(1, 2), services_file(ONE, TWO))
 FIRST = (rules("# one\n"), target_unit(), instance(0, 1), services_file(ONE))
 DRAIN_S = 5
+LOAD = "systemd.reload kat-nft.service"
 
 
 @dataclass
@@ -158,6 +160,19 @@ async def test_who_drains_is_out_of_traffic_and_names_before_the_wait() -> None:
         await applying
 
 
+async def test_frames_of_who_drains_pass_until_it_has_stopped() -> None:
+    async with served() as made:
+        applying = made.apply(*FIRST)
+        await made.passed()
+        assert steps(made, f"files.write {LEAVING}", LOAD) == [f"files.write {LEAVING}", LOAD]
+        pins = '{ "kat-0a64000b" . 0a:4b:0a:64:00:0b . 10.100.0.11 }'
+        assert pins in made.stage.node.files.tree[LEAVING].content.decode()
+        made.know(*made.draining())
+        await made.passed(DRAIN_S + 1)
+        await applying
+        assert LEAVING not in made.stage.node.files.tree
+
+
 async def test_health_has_its_effect_while_something_drains() -> None:
     async with served() as made:
         applying = made.apply(*FIRST)
@@ -205,7 +220,7 @@ async def test_snapshots_go_before_services_change_and_new_ones_are_there_before
             f"files.delete {SNAPSHOT}.nft",
             f"files.write {FOLDER}/shop.json",
             f"files.write {SNAPSHOT}.nft",
-            "systemd.reload kat-nft.service",
+            LOAD,
             f"systemd.stop {unit(TWO)}",
         ]
         assert steps(made, *expected) == expected
