@@ -2,7 +2,7 @@
 STAGE ?=
 PY := .cache/venv/bin/python
 
-.PHONY: test lint generate bench demo packages venv rootfs lock clean
+.PHONY: test lint generate bench soak demo packages venv rootfs lock clean
 
 test: rootfs
 	$(PY) -m tests.stages $(STAGE)
@@ -15,6 +15,9 @@ generate: venv
 
 bench: venv
 	$(PY) -m tests.bench
+
+soak: venv
+	$(PY) -m tests.bench.soak --minutes $(or $(MINUTES),10)
 
 demo: rootfs
 	$(PY) -m tests.demo

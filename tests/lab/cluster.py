@@ -6,11 +6,14 @@ with one_node() as kat:
 """
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from tests.lab import etcd
+from tests.lab.etcd import install_etcd
 from tests.lab.hosts import host
 from tests.lab.images import import_busybox
 from tests.lab.node import Node
@@ -25,6 +28,8 @@ spec: {clusterCIDR: 10.100.0.0/16, serviceCIDR: 10.101.0.0/16, overlay: host-gat
   SETTINGS}
 """
 CONFIG = "/root/cluster.kat"
+STORE = os.environ.get("KAT_STORE", "embedded")
+"""`KAT_STORE=etcd pytest tests/lab` runs every cluster on etcd."""
 APPLY_S = 120
 SERVE = "echo $HOSTNAME >/tmp/index.html; exec httpd -f -p 8080 -h /tmp"
 VIRTUAL_ADDRESS = "10.101.0.1"
@@ -113,13 +118,18 @@ def one_node(
     files: Mapping[str, bytes] | None = None,
     disks: Mapping[str, str] | None = None,
     settings: str = "",
+    store: str = STORE,
 ) -> Iterator[OneNode]:
     """Boot a host, give it a registry with an image, and make a cluster of it.
 
-    `settings` are more fields of its ClusterConfiguration: `nodeSubnetBits: 12`.
+    `settings` are more fields of its ClusterConfiguration: `nodeSubnetBits: 12`. `store` is
+    `embedded`, or `etcd` for one on the same host.
     """
     with host(files=files, kat=True, disks=disks) as node:
         image = with_registry(node)
+        if store == "etcd":
+            install_etcd(node)
+            settings = ", ".join(filter(None, (settings, etcd.SETTINGS)))
         node.put(CONFIG, CLUSTER.replace("SETTINGS", settings).encode())
         made = node.run(["kat-agent", "init", "--config", CONFIG], timeout_s=APPLY_S)
         yield OneNode(node, image, made.stdout)

@@ -2,6 +2,7 @@
 
 from contextlib import aclosing
 
+from agent.endpoint_elements import Elements, changes
 from agent.ports import PullError, UnfitError, UnitError
 from katgen.protocol import ReadLogs
 from tests.contract.agent.world import IMAGE, Case, World, during, first, refusal, soon
@@ -156,6 +157,75 @@ async def the_digest_of_the_rules_is_theirs_alone(world: World) -> None:
     assert (await network.rules()).digest == ""
 
 
+async def elements_of_endpoint_state_are_no_part_of_the_digest(world: World) -> None:
+    network = world.ports.network
+    await world.load_rules("ip daddr 192.0.2.1 counter accept")
+    loaded = await network.rules()
+    assert loaded.elements == Elements()
+    wanted = Elements(
+        {"10.101.0.5": "goto random-2", "10.101.0.6": "goto sticky-1"},
+        {
+            "10.101.0.5 . 0x4b000000": "10.100.1.10",
+            "10.101.0.5 . 0x4b000001": "10.100.1.11",
+            "10.101.0.6 . 0x4b800000": "10.100.1.10",
+        },
+        {"10.100.1.12 . tcp . 8080": "", "10.100.1.12 . udp . 53": ""},
+    )
+    await network.change_rules(changes(loaded.elements, wanted, loaded.chains))
+    found = await network.rules()
+    assert found.elements == wanted
+    assert found.chains == {"random-2", "sticky-1"}
+    assert found.digest == loaded.digest
+    await network.change_rules(changes(wanted, Elements(), found.chains))
+    assert (await network.rules()).elements == Elements()
+
+
+async def a_change_that_is_refused_changes_nothing_and_says_why(world: World) -> None:
+    network = world.ports.network
+    await world.load_rules("ip daddr 192.0.2.1 counter accept")
+    before = await network.generation()
+    text = changes(Elements(), Elements({}, {}, {"10.100.1.12 . tcp . 8080": ""}), ())
+    missing = changes(Elements({"10.101.0.5": "goto random-2"}), Elements(), ())
+    said = await refusal(network.change_rules(text + missing), UnfitError)
+    assert "No such file or directory" in said
+    assert (await network.rules()).elements == Elements()
+    assert await network.generation() == before
+
+
+async def every_change_of_rules_counts_once(world: World) -> None:
+    network = world.ports.network
+    await world.load_rules("ip daddr 192.0.2.1 counter accept")
+    first = await network.generation()
+    text = changes(Elements(), Elements({}, {}, {"10.100.1.12 . tcp . 8080": ""}), ())
+    assert await network.change_rules(text) == (first, first + 1)
+    await network.rules()
+    assert await network.generation() == first + 1
+    await world.flush_rules()
+    assert await network.generation() > first + 1
+
+
+async def what_nft_can_destroy_is_found_out_without_a_change(world: World) -> None:
+    network = world.ports.network
+    before = await network.generation()
+    probe = "table inet kat_probe {\n\tmap one { type ipv4_addr : ipv4_addr; }\n}\n"
+    assert await network.takes_rules(f"{probe}destroy element inet kat_probe one {{ 192.0.2.1 }}\n")
+    assert await network.generation() == before
+
+
+async def udp_clients_of_who_does_not_answer_any_more_are_forgotten(world: World) -> None:
+    every = [("10.101.0.5", "10.100.1.10"), ("10.101.0.5", "10.100.1.11")]
+    every += [("10.101.0.6", "10.100.1.11"), ("10.101.0.7", "10.100.1.11")]
+    for sport, one in enumerate(every, 40_000):
+        await world.connect(*one, sport)
+    assert await world.connected() >= set(every)
+    network = world.ports.network
+    assert await network.forget_udp({"10.101.0.5": ["10.100.1.10"]}) == 1
+    assert await network.forget_udp({"10.101.0.5": ["10.100.1.10"]}) == 0
+    assert await network.forget_udp({"10.101.0.6": (), "10.101.0.9": ()}) == 1
+    left = {one for one in await world.connected() if one[0].startswith("10.101.")}
+    assert left == {("10.101.0.5", "10.100.1.10"), ("10.101.0.7", "10.100.1.11")}
+
+
 async def a_flush_of_the_rules_is_told(world: World) -> None:
     async def flush() -> None:
         await world.load_rules("ip daddr 192.0.2.1 counter accept")
@@ -217,6 +287,11 @@ CASES: tuple[Case, ...] = (
     a_pull_that_fails_says_which_image_and_why,
     containers_of_ours_are_listed_and_removed,
     the_digest_of_the_rules_is_theirs_alone,
+    elements_of_endpoint_state_are_no_part_of_the_digest,
+    a_change_that_is_refused_changes_nothing_and_says_why,
+    every_change_of_rules_counts_once,
+    what_nft_can_destroy_is_found_out_without_a_change,
+    udp_clients_of_who_does_not_answer_any_more_are_forgotten,
     a_flush_of_the_rules_is_told,
     the_link_of_an_address_is_found,
     the_last_lines_of_a_unit_are_those_of_its_last_run,

@@ -5,6 +5,7 @@
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 import traceback
@@ -35,6 +36,17 @@ delete table inet kat
 table bridge kat
 delete table bridge kat
 table inet kat {
+    map services {
+        typeof ip daddr : verdict
+    }
+    map endpoints {
+        type ipv4_addr . mark : ipv4_addr
+    }
+    set unready {
+        type ipv4_addr . inet_proto . inet_service
+    }
+    chain balance {
+    }
     set some {
         type ipv4_addr
         elements = { 192.0.2.7, 192.0.2.5 }
@@ -79,6 +91,18 @@ class RealWorld:
 
     async def flush_rules(self) -> None:
         await self._run(["nft", "flush", "ruleset"])
+
+    async def connect(self, virtual: str, instance: str, sport: int) -> None:
+        client = "192.0.2.11"
+        ends = ["-s", client, "-d", virtual, "--reply-src", instance, "--reply-dst", client]
+        ports = ["--sport", str(sport), "--dport", "53"]
+        back = ["--reply-port-src", "53", "--reply-port-dst", str(sport)]
+        await self._run(["conntrack", "-I", "-p", "udp", "-t", "60", *ends, *ports, *back])
+
+    async def connected(self) -> set[tuple[str, str]]:
+        ran = await self.ports.tools.run(["conntrack", "-L", "-p", "udp"], timeout_s=20, env={})
+        found = re.findall(r"dst=(\S+) .*?src=(\S+) dst=192\.0\.2\.11 ", ran.stdout)
+        return set(found)
 
     async def log(self, unit: str, *lines: str) -> None:
         said = "; ".join(f"echo {line}" for line in lines)

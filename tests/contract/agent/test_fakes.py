@@ -33,6 +33,13 @@ class FakeWorld:
     async def flush_rules(self) -> None:
         self.node.network.load("")
 
+    async def connect(self, virtual: str, instance: str, sport: int) -> None:
+        del sport
+        self.node.network.connections.append((virtual, instance))
+
+    async def connected(self) -> set[tuple[str, str]]:
+        return set(self.node.network.connections)
+
     async def log(self, unit: str, *lines: str) -> None:
         self.node.journal.begin_run(unit)
         for line in lines:

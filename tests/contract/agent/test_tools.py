@@ -39,3 +39,13 @@ async def test_of_an_endless_output_no_more_than_a_bound_is_kept() -> None:
     script = f"head -c {KEPT_BYTES + 1} /dev/zero"
     ran = await TOOLS.run(["sh", "-c", script], timeout_s=30, env={})
     assert len(ran.stdout) == KEPT_BYTES
+
+
+async def test_a_program_opens_what_it_is_given_like_a_file() -> None:
+    text = b"line\n" * 100_000
+    ran = await TOOLS.run(["sh", "-c", "wc -c </dev/stdin"], timeout_s=30, env={}, stdin=text)
+    assert ran.stdout.strip() == "500000"
+
+
+async def test_a_program_without_input_finds_none() -> None:
+    assert await TOOLS.run(["cat"], timeout_s=10, env={}) == Ran(0, "", "")

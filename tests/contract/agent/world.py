@@ -28,6 +28,12 @@ class World(Protocol):
 
     async def flush_rules(self) -> None: ...
 
+    async def connect(self, virtual: str, instance: str, sport: int) -> None:
+        """Have the kernel remember a UDP client of a virtual address that an instance answers."""
+
+    async def connected(self) -> set[tuple[str, str]]:
+        """Return the virtual address and instance of each UDP connection."""
+
     async def log(self, unit: str, *lines: str) -> None:
         """Have a service write lines to the journal."""
 

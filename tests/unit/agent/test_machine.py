@@ -18,7 +18,14 @@ class Asked:
     def __init__(self) -> None:
         self.programs: list[str] = []
 
-    async def run(self, argv: Sequence[str], *, timeout_s: float, env: Mapping[str, str]) -> Ran:  # noqa: ARG002 -- the port's signature
+    async def run(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout_s: float,  # noqa: ARG002 -- the port's signature
+        env: Mapping[str, str],  # noqa: ARG002 -- the port's signature
+        stdin: bytes = b"",  # noqa: ARG002 -- the port's signature
+    ) -> Ran:
         self.programs.append(Path(argv[0]).name)
         return Ran(0, said_by(argv[0]), "")
 
