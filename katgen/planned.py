@@ -7,8 +7,9 @@ from collections.abc import Mapping
 
 import msgspec
 
-from katgen.model.specs import Specs
-from katgen.names import NodeName, Ordinal, WorkloadKey
+from katgen.model.objects import Config
+from katgen.model.specs import Specs, WorkloadObjects
+from katgen.names import InstanceKey, NodeName, Ordinal, WorkloadKey
 
 
 class Taint(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -49,12 +50,15 @@ class Inventory(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel")
     `rested` are those of the parent's `resting` that may be used again; the time that this takes is
     the leader's affair.
     `finished` maps a Job to the run numbers that are complete.
+    `available` has an entry for each workload whose new revision replaces the earlier one step by
+    step: which of its instances are ready now. Without an entry all are replaced at once.
     """
 
     nodes: Mapping[NodeName, Node]
     volumes: Mapping[str, NodeName] = {}
     rested: frozenset[str] = frozenset()
     finished: Mapping[WorkloadKey, frozenset[int]] = {}
+    available: Mapping[WorkloadKey, frozenset[InstanceKey]] = {}
 
 
 class Placement(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, rename="camel"):
@@ -98,7 +102,8 @@ class WorkloadPlan(msgspec.Struct, frozen=True, omit_defaults=True, rename="came
 
     `revision` is a hash of whatever rolls its instances. `uid_base` is the first of 65,536 host
     uids, 0 for host-root.
-    `virtual_address` is '' without a VirtualLoadBalancer. Placements are sorted by `sort_ordinal`.
+    `virtual_address` is '' without a VirtualLoadBalancer. Placements are sorted by `sort_ordinal`,
+    then by incarnation; an ordinal has two while one revision replaces another step by step.
     `homes` are the nodes that hold data of ordinals which do not run now.
     """
 
@@ -130,11 +135,24 @@ class Retired(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     homes: Mapping[Ordinal, NodeName] = {}
 
 
+class Earlier(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What instances of an earlier revision were made of: its objects, and what these name.
+
+    `secrets` are the keys of each Secret. Kept as long as an instance of it is placed, so that its
+    files are rendered as ever.
+    """
+
+    objects: WorkloadObjects
+    configs: Mapping[WorkloadKey, Config] = {}
+    secrets: Mapping[WorkloadKey, tuple[str, ...]] = {}
+
+
 class Plan(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     """Every decision. `parent` is the generation before; the first has generation 1, parent 0.
 
     `subnets` gives each node's part of clusterCIDR, also for nodes that are gone until it has
-    rested.
+    rested. `earlier` has, by workload and revision, what placements of other revisions than the
+    workload's own were made of.
     """
 
     format: int
@@ -146,6 +164,7 @@ class Plan(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     workloads: Mapping[WorkloadKey, WorkloadPlan]
     resting: Mapping[str, Resting] = {}
     retired: Mapping[WorkloadKey, Retired] = {}
+    earlier: Mapping[WorkloadKey, Mapping[str, Earlier]] = {}
 
 
 def sort_ordinal(ordinal: str) -> tuple[int, str]:
