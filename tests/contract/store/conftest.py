@@ -1,7 +1,7 @@
 """One suite, three stores."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -9,6 +9,8 @@ import pytest
 
 from katgen.leader.store import Store
 from katgen.leader.store.etcd import EtcdStore
+from katgen.leader.store.etcd_api import rpc_pb2 as pb
+from katgen.leader.store.etcd_calls import REVOKE, Calls, Method, RefusedCallError
 from katgen.leader.store.limits import Memory
 from katgen.leader.store.memory import MemoryStore
 from katgen.leader.store.sqlite import SqliteStore
@@ -16,6 +18,9 @@ from tests.contract.store.etcd_server import EtcdServer, running
 from tests.contract.store.shifted import ShiftedStore
 from tests.contract.store.world import StillClock
 
+LEASES: Method[pb.LeaseLeasesRequest, pb.LeaseLeasesResponse] = Method(
+    "/etcdserverpb.Lease/LeaseLeases", pb.LeaseLeasesResponse, is_read=True
+)
 Opens = Callable[[Memory], Awaitable[Store]]
 
 
@@ -53,10 +58,20 @@ async def opens(
 
 
 async def opened_in_etcd(server: EtcdServer, clock: StillClock, memory: Memory) -> Store:
+    await end_leases(server)
     store = await EtcdStore.open(
         server.members, str(uuid4()), found=True, clock=clock, memory=memory
     )
     return ShiftedStore(store, (await store.list("")).revision)
+
+
+async def end_leases(server: EtcdServer) -> None:
+    """End what earlier tests have left: etcd gives a revision to every lease that ends later."""
+    calls = Calls(server.members)
+    for lease in (await calls.ask(LEASES, pb.LeaseLeasesRequest())).leases:
+        with suppress(RefusedCallError):  # it ends just now
+            await calls.ask(REVOKE, pb.LeaseRevokeRequest(ID=lease.ID))
+    await calls.close()
 
 
 @pytest.fixture
