@@ -45,7 +45,7 @@ class _Stamp(msgspec.Struct, frozen=True):
 
 def plan_json(plan: Plan) -> bytes:
     """Return the plan's canonical bytes, with a final newline."""
-    parts = {name: getattr(plan, name) for name in Plan.__struct_fields__}
+    parts = {name: getattr(plan, name) for name in _WirePlan.__struct_fields__}
     return laid_out(_WirePlan(**{**parts, "specs": specs_on_wire(plan.specs)}))
 
 
