@@ -208,6 +208,10 @@ def _heads(
     )
 
 
+NOT_KNOWN: Final = Answer(_heads(wire.SERVFAIL, 0, 0, 0), b"")
+"""To names of a zone that could not be read: they may be there."""
+
+
 def domain_soa(domain: bytes) -> Rrset:
     """Return the SOA of the cluster's domain, of which there is no file."""
     numbers = b"".join(n.to_bytes(4) for n in (1, 3600, 600, 86400, 5))

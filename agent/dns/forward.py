@@ -19,7 +19,8 @@ from agent.dns.wire import Edns, Rest, WireError
 ATTEMPT_S: Final = 1.5
 """For one server's answer; clients wait for 5 s, as resolv.conf(5) has it."""
 WHOLE_S: Final = 4.5
-IN_FLIGHT_MAX: Final = 512
+IN_FLIGHT_MAX: Final = 2048
+"""Each is a socket of its own: half of kat-dns.service's `LimitNOFILE=`."""
 WAITING_MAX: Final = 256
 """Who waits for the answer to one question."""
 _UDP_BUFFER: Final = 4096

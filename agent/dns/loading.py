@@ -18,6 +18,8 @@ STATES: Final = ("/run/kat/endpoints", "/var/lib/kat/endpoints")
 """The agent's own, and what it last saved; the first that is there counts."""
 _NAMESPACE: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _SIZE_MAX: Final = 256 * 1024 * 1024
+_UNREAD: Final = Stamp(-1, -1, -1)
+"""Of a file that could not be read, whatever it holds: each look tries it again."""
 
 Say = Callable[[str], None]
 
@@ -33,12 +35,18 @@ class Loading:
         self._say: Final = say
         self._zone_stamps: dict[str, Stamp] = {}
         self._state_stamps: dict[str, tuple[Path, Stamp] | None] = {}
+        self._taking: Final = asyncio.Lock()
 
     async def take_zones(self) -> int:
         """Take up every zone that is new, changed or gone; return how many. Others go on between.
 
-        The states come first: an instance that is not ready is in no answer of a new zone.
+        One look after the other: of two at once, the one that read the older file might end last.
         """
+        async with self._taking:
+            return await self._take_zones()
+
+    async def _take_zones(self) -> int:
+        """Take states first: an instance that is not ready is in no answer of a new zone."""
         try:
             found = {path.name: path for path in self._zones.iterdir() if path.suffix == ".zone"}
         except FileNotFoundError:
@@ -57,8 +65,8 @@ class Loading:
         return changed
 
     async def _take_zone(self, name: str, path: Path) -> bool:
-        seen = stamp(path)
-        if seen is None or self._zone_stamps.get(name) == seen:
+        seen, before = stamp(path), self._zone_stamps.get(name)
+        if seen is None or before == seen:
             return False
         self._zone_stamps[name] = seen
         try:
@@ -71,7 +79,11 @@ class Loading:
                     break
                 await asyncio.sleep(0)
         except (ZoneError, OSError, ValueError) as err:
-            self._say(f"{err}, serving what it was before")
+            self._table.doubt(self._namespace(name))
+            if isinstance(err, OSError):
+                self._zone_stamps[name] = _UNREAD
+            if self._zone_stamps[name] != before:
+                self._say(f"{err}, serving what it was before")
             return False
         for _ in self._table.taking(zone):
             await asyncio.sleep(0)
@@ -86,14 +98,18 @@ class Loading:
         return changed
 
     def _take_state(self, namespace: str) -> bool:
-        seen = self._newest(namespace)
-        if namespace in self._state_stamps and self._state_stamps[namespace] == seen:
+        seen, before = self._newest(namespace), self._state_stamps.get(namespace)
+        if namespace in self._state_stamps and before == seen:
             return False
         self._state_stamps[namespace] = seen
         try:
             withdrawn = _withdrawn(_text(*seen)) if seen else {}
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as err:
-            self._say(f"{seen[0] if seen else namespace}: {err!r}, its names stay as they are")
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as err:
+            where = seen[0] if seen else namespace
+            if isinstance(err, OSError) and seen:
+                self._state_stamps[namespace] = (seen[0], _UNREAD)
+            if self._state_stamps[namespace] != before:
+                self._say(f"{where}: {err!r}, its names stay as they are")
             return False
         return self._table.withdraw(namespace, withdrawn) > 0
 

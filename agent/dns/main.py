@@ -31,14 +31,13 @@ _PAUSE_S: Final = 1
 
 
 def main() -> int:
-    """Serve until told to stop. 1 if the settings are missing or damaged."""
+    """Serve until told to stop. 1 if settings or sockets are missing or damaged."""
     options = _options()
     root = Path(options.root)
-    address, _, port = options.listen.rpartition(":")
-    sockets = opened(address, int(port)) if options.listen else passed()
     try:
+        sockets = _sockets(options.listen)
         settings = read_settings(root / PATH.lstrip("/"))
-    except SettingsError as err:
+    except (SettingsError, OSError) as err:
         _say(str(err))
         time.sleep(_PAUSE_S)
         return 1
@@ -51,6 +50,15 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--root", default="/", help="where to find /etc/kat and /var/lib/kat")
     parser.add_argument("--listen", default="", metavar="ADDRESS:PORT", help="without systemd")
     return parser.parse_args()
+
+
+def _sockets(listen: str) -> Sockets:
+    """Return systemd's sockets, or new ones. OSError if there is nothing to listen on."""
+    address, _, port = listen.rpartition(":")
+    sockets = opened(address, int(port)) if listen else passed()
+    if not sockets.udp:
+        raise OSError("systemd passed no socket, kat-dns.socket starts this; or say --listen")
+    return sockets
 
 
 def _say(text: str) -> None:

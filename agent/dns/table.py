@@ -5,6 +5,7 @@ from typing import Final
 
 from agent.dns import wire
 from agent.dns.answers import (
+    NOT_KNOWN,
     Answer,
     Answers,
     Negatives,
@@ -33,6 +34,7 @@ class Table:
         self._depth = len(wire.parents(self.domain))
         self._zones: dict[bytes, tuple[Zone, Negatives]] = {}
         self._withdrawn: dict[str, Withdrawn] = {}
+        self._doubtful: set[bytes] = set()
         list(self.taking(domain_zone(self.domain)))
 
     def taking(self, zone: Zone) -> Generator[None, None, None]:
@@ -61,10 +63,12 @@ class Table:
         for name in gone:
             self.names.pop(name, None)
         self._zones[zone.origin] = (zone, negative)
+        self._doubtful.discard(zone.origin)
 
     def drop(self, namespace: str) -> None:
         """Forget a zone: its names are not there any more."""
-        origin = wire.label(namespace.encode()) + self.domain
+        origin = self._origin(namespace)
+        self._doubtful.discard(origin)
         zone, _ = self._zones.pop(origin, (None, None))
         if zone is not None:
             for question in _questions(zone):
@@ -72,12 +76,18 @@ class Table:
             for name in _all_names(zone):
                 self.names.pop(name, None)
 
+    def doubt(self, namespace: str) -> None:
+        """Say that there is a zone which could not be read: none of its names is denied.
+
+        A zone that was read before is answered as it was.
+        """
+        self._doubtful.add(self._origin(namespace))
+
     def withdraw(self, namespace: str, withdrawn: Withdrawn) -> int:
         """Say which addresses a namespace's names leave out; return how many workloads change."""
         before = self._withdrawn.get(namespace, {})
         self._withdrawn[namespace] = withdrawn
-        origin = wire.label(namespace.encode()) + self.domain
-        zone, _ = self._zones.get(origin, (None, None))
+        zone, _ = self._zones.get(self._origin(namespace), (None, None))
         return self._hide(zone, before, withdrawn) if zone else 0
 
     def _hide(self, zone: Zone, before: Withdrawn, after: Withdrawn) -> int:
@@ -105,8 +115,14 @@ class Table:
         """Return the answer to a name of ours that is not in `names`."""
         above = wire.parents(name)
         own = above[-self._depth - 1] if len(above) > self._depth else self.domain
-        _, negative = self._zones.get(own) or self._zones[self.domain]
+        known = self._zones.get(own)
+        if known is None and own in self._doubtful:
+            return NOT_KNOWN
+        _, negative = known or self._zones[self.domain]
         return negative.no_name
+
+    def _origin(self, namespace: str) -> bytes:
+        return wire.label(namespace.encode(errors="replace")) + self.domain
 
 
 def _answers(zone: Zone, label: bytes, withdrawn: Withdrawn) -> Answers:

@@ -68,6 +68,8 @@ def reading(path: str, text: str, domain: str) -> Generator[None, None, Zone]:
         raise ZoneError(f"{path}: {origin} is no namespace of {domain}")
     if not text.isascii():
         raise ZoneError(f"{path}: it is not ASCII")
+    if text and not text.endswith("\n"):
+        raise ZoneError(f"{path}: its last line is cut")
     return (yield from _Reader(path, origin, namespace).read(text.split("\n")))
 
 

@@ -101,6 +101,57 @@ def test_a_zone_that_is_no_utf_8_is_told(broken: Disk) -> None:
     assert "can't decode" in broken.said[0]
 
 
+def test_a_zone_that_cannot_be_read_is_tried_again_and_told_once(broken: Disk) -> None:
+    broken.put(FILE, ZONE)
+    broken.take()
+    (broken.root / FILE).unlink()
+    (broken.root / FILE).mkdir()
+    assert (broken.take(), broken.take(), broken.db()) == (0, 0, BOTH)
+    assert len(broken.said) == 1
+    (broken.root / FILE).rmdir()
+    broken.put(FILE, ZONE.replace("10.100.0.20", "10.100.0.30"))
+    assert (broken.take(), broken.db()) == (1, ["10.100.0.21", "10.100.0.30"])
+
+
+def test_a_zone_that_can_be_read_again_unchanged_is_taken(
+    broken: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: Path, encoding: str) -> str:
+        raise OSError(f"input/output error, {encoding}")
+
+    broken.put(FILE, ZONE)
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "read_text", fails)
+        assert broken.take() == 0
+    assert (broken.take(), broken.db()) == (1, BOTH)
+
+
+def test_no_name_of_a_zone_that_was_never_read_is_denied(broken: Disk) -> None:
+    broken.put(FILE, "nonsense\n")
+    broken.take()
+    names = ("db", SHOP, f"db.other.{DOMAIN}.")
+    assert [ask(broken.responder, one).rcode() for one in names] == [2, 2, 3]
+    broken.put(FILE, ZONE)
+    broken.take()
+    assert [ask(broken.responder, one).rcode() for one in ("db", "nope")] == [0, 3]
+
+
+def test_of_two_looks_at_once_the_newer_file_is_what_stays(disk: Disk) -> None:
+    """The second look begins while the first one, which is slow, has read the older file."""
+    more = "".join(f"w{n}.{SHOP} 5 IN A 10.0.{n // 250}.{n % 250}\n" for n in range(3000))
+    disk.put(FILE, ZONE + more)
+
+    async def looks() -> None:
+        first = asyncio.create_task(disk.loading.take_zones())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        disk.put(FILE, ZONE.replace("10.100.0.20", "10.100.0.30"))
+        await asyncio.gather(first, disk.loading.take_zones())
+
+    asyncio.run(looks())
+    assert disk.db() == ["10.100.0.21", "10.100.0.30"]
+
+
 def test_while_a_large_zone_is_read_others_have_their_turn(disk: Disk) -> None:
     more = "".join(f"w{n}.{SHOP} 5 IN A 10.0.{n // 250}.{n % 250}\n" for n in range(3000))
     disk.put(FILE, ZONE + more)
@@ -162,6 +213,7 @@ def test_states_that_are_gone_leave_out_nothing(disk: Disk) -> None:
         "{",
         "[]",
         "1",
+        pytest.param("[" * 100_000, id="nested too deeply"),
         '{"format":2,"withdrawn":{}}',
         '{"format":1}',
         '{"format":1,"withdrawn":[]}',

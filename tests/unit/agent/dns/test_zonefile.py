@@ -108,6 +108,7 @@ def test_a_record_that_stands_twice_is_refused() -> None:
         (PATH, "; nothing\n", "the zone is empty"),
         (PATH, f"a.{SHOP} 5 IN A 10.0.0.1\n", ":1: the first record, and no other, is the SOA"),
         (PATH, ZONE.replace("db", "d\u00fc"), "it is not ASCII"),
+        (PATH, ZONE[:-2], "its last line is cut"),
         ("/x/a.b.kat.cluster.local.zone", ZONE, "is no namespace of kat.cluster.local"),
         ("/x/example.com.zone", ZONE, "is no namespace of kat.cluster.local"),
     ],
