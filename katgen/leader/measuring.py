@@ -8,6 +8,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from katgen.leader.metrics import Metrics
+from katgen.leader.routes.wire import YES
 
 UNKNOWN = "unknown"
 """The route of a request that no route takes."""
@@ -21,8 +22,7 @@ def measuring(metrics: Metrics) -> Middleware:
         request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         route, begun = template(request), time.monotonic()
-        endless = getattr(request.match_info.route.handler, "is_stream", False)
-        with metrics.streaming(route) if endless else nullcontext():
+        with metrics.streaming(route) if _is_endless(request) else nullcontext():
             response = await handler(request)
         is_whole = isinstance(response, web.Response)
         seconds = time.monotonic() - begun if is_whole else None
@@ -30,6 +30,12 @@ def measuring(metrics: Metrics) -> Middleware:
         return response
 
     return measured
+
+
+def _is_endless(request: web.Request) -> bool:
+    handler = request.match_info.route.handler
+    is_watch = getattr(handler, "is_watchable", False) and request.query.get("watch") in YES
+    return is_watch or getattr(handler, "is_stream", False)
 
 
 def template(request: web.Request) -> str:

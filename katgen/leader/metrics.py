@@ -12,13 +12,11 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Final
 
-import msgspec
 import prometheus_client as prometheus
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 _SHORT_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
 
@@ -30,8 +28,7 @@ Counts = Mapping[tuple[str, ...], int]
 class Figures:
     """What is looked at when somebody asks, and not counted as it happens.
 
-    `nodes` are by condition and sync, `instances` by state and endpoint, `holds` by reason,
-    `watches` by kind.
+    `nodes` are by condition and sync, `instances` by state and endpoint, `holds` by reason.
     """
 
     generation: int = 0
@@ -42,7 +39,6 @@ class Figures:
     nodes: Counts = field(default_factory=dict)
     instances: Counts = field(default_factory=dict)
     holds: Counts = field(default_factory=dict)
-    watches: Counts = field(default_factory=dict)
 
 
 _GAUGES: Final = (
@@ -56,7 +52,6 @@ _COUNTS: Final = (
     ("nodes", "Nodes.", ("condition", "sync")),
     ("instances", "Instances of the last committed plan.", ("state", "endpoint")),
     ("holds", "Workloads that are held back.", ("reason",)),
-    ("watches", "Watches that are open.", ("kind",)),
 )
 
 
@@ -98,7 +93,7 @@ class Metrics:
             ("route", "method"), buckets=_SHORT_S, registry=registry,
         )  # fmt: skip
         self._streams = prometheus.Gauge(
-            "kat_http_streams", "Answers without an end that are under way.", ("route",),
+            "kat_http_streams", "Watches, logs and sessions that are under way.", ("route",),
             registry=registry,
         )  # fmt: skip
         self._plans = prometheus.Histogram(
@@ -161,47 +156,6 @@ class Metrics:
             raise
         finally:
             self._store.labels(operation).observe(time.monotonic() - begun)
-
-
-# --- what is sent ---------------------------------------------------------------------------------
-
-
-def text(registry: prometheus.CollectorRegistry) -> bytes:
-    """Return all metrics in Prometheus' text format."""
-    return prometheus.generate_latest(registry)
-
-
-class Sample(msgspec.Struct, frozen=True):
-    """One value of a metric."""
-
-    name: str
-    labels: Mapping[str, str]
-    value: float
-
-
-class Family(msgspec.Struct, frozen=True):
-    """A metric. `type` is counter, gauge or histogram."""
-
-    name: str
-    type: str
-    help: str
-    samples: tuple[Sample, ...]
-
-
-class Families(msgspec.Struct, frozen=True):
-    """All metrics."""
-
-    metrics: tuple[Family, ...]
-
-
-def families(registry: prometheus.CollectorRegistry) -> Families:
-    """Return all metrics as values. What is no number in JSON (infinity as a label) is text."""
-    return Families(tuple(map(_family, registry.collect())))
-
-
-def _family(found: Metric) -> Family:
-    samples = tuple(Sample(one.name, one.labels, one.value) for one in found.samples)
-    return Family(found.name, found.type, found.documentation, samples)
 
 
 def counted(values: Iterable[tuple[str, ...]]) -> Counts:

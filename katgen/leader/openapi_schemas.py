@@ -7,7 +7,8 @@ from typing import Any, Final
 
 import msgspec
 
-from katgen.leader import answers, history, metrics
+from katgen import exposition
+from katgen.leader import answers, history
 from katgen.leader import openapi_shapes as shapes
 from katgen.leader.openapi_operations import Json
 from katgen.leader.routes import health, journals
@@ -21,7 +22,7 @@ SENT: Final = "Sent"
 """Ends the name of a kind as it is sent: with what `get` printed, which is dropped."""
 _TYPES: Final = (
     *(answers.Preview, answers.Progress, answers.Written, answers.Generation, answers.Event),
-    *(answers.InstanceUsage, answers.WorkloadStatus, history.Version, metrics.Families),
+    *(answers.InstanceUsage, answers.WorkloadStatus, history.Version, exposition.Families),
     *(health.Health, health.ClusterVersion, journals.Line, Explanation),
     *(BundleAnswer, Report, SignedRecord),
     *(shapes.Problem, shapes.ListMetadata, shapes.Instance, shapes.WatchLine),

@@ -69,7 +69,7 @@ _CHECKS: Final[Mapping[str, _Look]] = {"store": _store_answers, "plan": _plan_is
 
 def _told(request: web.Request, health: Health) -> web.Response:
     status = HTTPStatus.OK if health.is_ok else HTTPStatus.SERVICE_UNAVAILABLE
-    if flag(request, "verbose"):
+    if request.query.get("verbose") == "" or flag(request, "verbose"):  # `?verbose` as well
         return answered(health, status)
     failed = ", ".join(one.name for one in health.checks if not one.is_ok)
     return web.Response(text=f"not ready: {failed}" if failed else "ok", status=status)

@@ -4,8 +4,8 @@ from typing import Final
 
 from aiohttp import hdrs, web
 
+from katgen.exposition import TEXT, families, text
 from katgen.leader.auth import known
-from katgen.leader.metrics import TEXT, families, text
 from katgen.leader.routes.wire import JSON, answered
 from katgen.leader.services import SERVICES
 

@@ -69,10 +69,10 @@ def written(request: web.Request, applied: Applied) -> web.Response:
 def flag(request: web.Request, name: str) -> bool:
     """Whether a query has `name=1`. Raises InputError: nobody is to guess what else is meant."""
     text = request.query.get(name, "")
-    if text not in _YES | _NO:
+    if text not in YES | _NO:
         what = f"{name}: {text[:60]!r} is none; write 1, or leave it out"
         raise InputError(what, status=HTTPStatus.BAD_REQUEST)
-    return text in _YES
+    return text in YES
 
 
 def is_dry(request: web.Request) -> bool:
@@ -87,9 +87,9 @@ def is_dry(request: web.Request) -> bool:
     return text.lower() in _DRY
 
 
-_YES: Final = frozenset({"1", "true"})
+YES: Final = frozenset({"1", "true"})
 _NO: Final = frozenset({"", "0", "false"})
-_DRY: Final = frozenset({*_YES, "all"})
+_DRY: Final = frozenset({*YES, "all"})
 
 
 def whole(request: web.Request, name: str, default: int) -> int:

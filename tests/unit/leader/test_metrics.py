@@ -1,12 +1,15 @@
 """Health, readiness and metrics of the leader."""
 
+import asyncio
+
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from katgen.exposition import families, text
 from katgen.leader.cluster import Cluster
 from katgen.leader.figures import looking
 from katgen.leader.measured import MeasuredStore
-from katgen.leader.metrics import Figures, Metrics, families, text
+from katgen.leader.metrics import Figures, Metrics
 from katgen.leader.store import ConflictError, StoreError, Transaction
 from katgen.leader.store.memory import MemoryStore
 from tests.unit.leader.api import Api, api
@@ -134,3 +137,30 @@ def test_metrics_as_values_are_json() -> None:
     names = {one.name for one in made.metrics}
     assert "process_resident_memory_bytes" in names
     assert "kat_proposals" in names
+
+
+@pytest.mark.parametrize("query", ["verbose", "verbose=1", "verbose=true"])
+async def test_who_asks_for_more_hears_of_each_check(query: str) -> None:
+    async with api() as client:
+        answer = await client.client.get(f"/readyz?{query}")
+        found = await answer.json()
+        assert answer.status == 200
+        assert found["ok"] is True
+        assert [(one["name"], one["ok"]) for one in found["checks"]] == [
+            ("store", True),
+            ("plan", True),
+        ]
+
+
+async def test_an_open_watch_is_a_stream() -> None:
+    async with api() as client:
+        path = "/v1alpha1/n/default/configs"
+        listed = await (await client.ask("GET", path)).json()
+        query = f"watch=1&resourceVersion={listed['metadata']['resourceVersion']}"
+        streams = 'kat_http_streams{route="/v1alpha1/n/{ns}/{kinds}"}'
+        watch = await client.ask("GET", f"{path}?{query}")
+        assert (await scraped(client))[streams] == 1
+        watch.close()
+        async with asyncio.timeout(5):
+            while (await scraped(client))[streams]:
+                pass
