@@ -1,7 +1,8 @@
-"""The embedded store on this machine's disk: durable writes, and a plan's change.
+"""The stores side by side: durable writes, watches, and plans, in SQLite and in etcd.
 
-Run alone (`python -m tests.bench.store_bench`): it prints JSON. `fsync, ms` is the floor: what the
-disk takes for a write of as many bytes with nothing around it.
+`python -m tests.bench.store_bench` prints Markdown. Both are on this machine's disk and take turns.
+Every write is one value of 1 KiB, answered once it is on the disk. The first row is the floor: what
+the disk takes for an append with nothing around it; etcd's own puts are what its store adds to.
 """
 
 import asyncio
@@ -9,36 +10,60 @@ import os
 import statistics
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from time import perf_counter
-
-import msgspec
+from uuid import uuid4
 
 from katgen.leader.planstore import Committed, load, transaction
-from katgen.leader.store import Transaction
+from katgen.leader.store import Store, Transaction
+from katgen.leader.store.etcd import EtcdStore
+from katgen.leader.store.etcd_api import rpc_pb2 as pb
+from katgen.leader.store.etcd_calls import TXN, Calls
+from katgen.leader.store.etcd_keys import putting
 from katgen.leader.store.sqlite import SqliteStore
 from katgen.plan import PlanState, advance, start
 from katgen.protocol import SignedRecord
 from tests.bench import synthetic
+from tests.bench.leader_process import percentile
 from tests.bench.plan_bench import NEW_IMAGE, with_image
+from tests.contract.store.etcd_server import EtcdServer, running
 from tests.environment import CACHE
 
+ROUNDS = 3
 WRITES = 2_000
-WAYS = 64
+"""Of each round, and a quarter of them by one client."""
+CLIENTS = (1, 16, 64)
+WATCHED = 300
 VALUE = bytes(1024)
 NODES, WORKLOADS, REPLICAS = 500, 500, 20
 CHANGES = 20
 SIGNED = SignedRecord("{}", "", "")
 
+Write = Callable[[int, int], Awaitable[object]]
+"""Carry out a client's n-th write."""
+Rows = dict[str, float]
+"""What was measured → the figure; times are in ms."""
+
 
 def main() -> None:
-    """Measure, and print one JSON object."""
-    with tempfile.TemporaryDirectory(dir=CACHE) as folder:
-        figures = {"fsync, ms": fsync_ms(Path(folder))}
-        figures |= asyncio.run(measure(Path(folder)))
-    sys.stdout.buffer.write(msgspec.json.encode(figures))
+    """Measure, and print the rows of a table."""
+    with (
+        tempfile.TemporaryDirectory(dir=CACHE) as folder,
+        tempfile.TemporaryDirectory(dir=CACHE) as data,
+        running(Path(data)) as etcd,
+    ):
+        say("| what | SQLite | etcd |", "|---|---:|---:|")
+        show([{"an append of 4 KiB with fsync, p50, ms": fsync_ms(Path(folder))}, {}])
+        asyncio.run(measure(Path(folder), etcd))
+
+
+def say(*lines: str) -> None:
+    """Print lines at once."""
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    sys.stdout.flush()
 
 
 def fsync_ms(folder: Path) -> float:
@@ -49,65 +74,137 @@ def fsync_ms(folder: Path) -> float:
             begin = perf_counter()
             file.write(VALUE * 4)
             os.fdatasync(file.fileno())
-            taken.append((perf_counter() - begin) * 1000)
+            taken.append(ms_since(begin))
     return statistics.median(taken)
 
 
-async def measure(folder: Path) -> dict[str, float]:
-    """Return the figures."""
-    figures = {}
-    for ways in (1, WAYS):
-        async with opened(folder / f"{ways}.db") as store:
-            begin = perf_counter()
-            await asyncio.gather(*(write(store, ways, way) for way in range(ways)))
-            figures[f"durable puts/s, {ways} at once"] = (
-                WRITES // ways * ways / (perf_counter() - begin)
-            )
-    async with opened(folder / "plan.db") as store:
-        figures |= await plans(store)
-    return figures
+async def measure(folder: Path, etcd: EtcdServer) -> None:
+    """Measure both and print what comes out, row by row."""
+    async with opened(folder, etcd) as stores:
+        for clients in CLIENTS:
+            show(await in_turns([partial(writes, writer(one), clients) for one in stores]))
+        calls = Calls(etcd.members)
+        for clients in CLIENTS:
+            plain = await writes(putter(calls), clients)
+            show([{}, {f"{what}, etcd's own put": one for what, one in plain.items()}])
+        await calls.close()
+        show(await in_turns([partial(watch_delays, one) for one in stores]))
+        show([await plans(store) for store in stores])
 
 
 @asynccontextmanager
-async def opened(path: Path) -> AsyncIterator[SqliteStore]:
-    """Return a store for as long as it is needed."""
-    store = await SqliteStore.open(path)
+async def opened(folder: Path, etcd: EtcdServer) -> AsyncIterator[tuple[Store, Store]]:
+    """Return SQLite and etcd for as long as they are needed."""
+    sqlite = await SqliteStore.open(folder / "store.db")
+    other = await EtcdStore.open(etcd.members, str(uuid4()), found=True)
     try:
-        yield store
+        yield sqlite, other
     finally:
-        await store.close()
+        await other.close()
+        await sqlite.close()
 
 
-async def write(store: SqliteStore, ways: int, way: int) -> None:
-    """Put one value after another."""
-    for n in range(WRITES // ways):
-        await store.commit(Transaction({f"bench/{way:02}/{n % 100:03}": VALUE}))
+async def in_turns(measures: Sequence[Callable[[], Awaitable[Rows]]]) -> Sequence[Rows]:
+    """Measure each some times, one after the other; return of each figure its median."""
+    rounds = [[await one() for one in measures] for _ in range(ROUNDS)]
+    return [
+        {what: statistics.median(one[at][what] for one in rounds) for what in rounds[0][at]}
+        for at in range(len(measures))
+    ]
 
 
-async def plans(store: SqliteStore) -> dict[str, float]:
+def show(found: Sequence[Rows]) -> None:
+    """Print rows with what each store has."""
+    for what in dict.fromkeys(key for one in found for key in one):
+        say(f"| {what} | {' | '.join(figure(one.get(what)) for one in found)} |")
+
+
+def figure(value: float | None) -> str:
+    """Return a figure with as many digits as it deserves."""
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
+
+
+def writer(store: Store) -> Write:
+    """Return how a store writes."""
+    return lambda client, n: store.commit(Transaction({f"bench/{client:02}/{n % 100:03}": VALUE}))
+
+
+def putter(calls: Calls) -> Write:
+    """Return how etcd writes with nothing around it."""
+
+    def put(client: int, n: int) -> Awaitable[object]:
+        key = f"/plain/{client:02}/{n % 100:03}".encode()
+        return calls.ask(TXN, pb.TxnRequest(success=[putting(key, VALUE)]))
+
+    return put
+
+
+async def writes(write: Write, clients: int) -> Rows:
+    """Return how many writes a second clients have answered, and how long one takes."""
+    count = WRITES // clients if clients > 1 else WRITES // 4
+    taken: list[float] = []
+
+    async def client(number: int) -> None:
+        for n in range(count):
+            begin = perf_counter()
+            await write(number, n)
+            taken.append(ms_since(begin))
+
+    begin = perf_counter()
+    await asyncio.gather(*map(client, range(clients)))
+    rate = len(taken) / (perf_counter() - begin)
+    by = "1 client" if clients == 1 else f"{clients} clients"
+    return {f"writes/s, {by}": rate, **spread(f"a write, {by}", taken)}
+
+
+async def watch_delays(store: Store) -> Rows:
+    """Return how long it takes from the beginning of a write until a watch shows it."""
+    watch = store.watch("watched/", (await store.list("", limit=1)).revision)
+    taken = []
+    for _ in range(WATCHED):
+        begin = perf_counter()
+        writing = asyncio.create_task(store.commit(Transaction({"watched/a": VALUE})))
+        await anext(watch)
+        taken.append(ms_since(begin))
+        await writing
+    return spread("from a write's beginning until a watch shows it", taken)
+
+
+def spread(what: str, taken: list[float]) -> Rows:
+    """Return the median, and what all but one in a hundred stay below."""
+    return {
+        f"{what}, p50, ms": percentile(taken, 0.50),
+        f"{what}, p99, ms": percentile(taken, 0.99),
+    }
+
+
+async def plans(store: Store) -> Rows:
     """Store a plan, change one workload after another, and load it."""
     state = start(synthetic.specs(WORKLOADS, REPLICAS), synthetic.inventory(NODES)).state
     begin = perf_counter()
     first = transaction(None, committed(state), (), 0)
     revision = await store.commit(first)
     instances = WORKLOADS * REPLICAS
-    figures = {f"first plan of {instances:,} instances stored, ms": ms_since(begin)}
+    rows = {f"the first plan of {instances:,} instances stored, ms": ms_since(begin)}
     taken = []
-    for number in range(1, CHANGES):
-        key = synthetic.workload_key(number)
-        specs = with_image(state.plan.specs, number, REPLICAS, NEW_IMAGE)
+    for at in range(1, CHANGES):
+        key = synthetic.workload_key(at)
+        specs = with_image(state.plan.specs, at, REPLICAS, NEW_IMAGE)
         after = advance(state, specs, [key]).state
         begin = perf_counter()
         wanted = transaction(committed(state), committed(after), [key], revision)
         revision = await store.commit(wanted)
         taken.append(ms_since(begin))
         state = after
-    figures["a workload of 20 changed: stored, median ms"] = statistics.median(taken)
-    figures["a workload of 20 changed: last, bytes"] = sum(map(len, wanted.puts.values()))
+    size = sum(map(len, wanted.puts.values()))
+    what = f"a change of a workload of {REPLICAS} stored ({size:,} bytes), p50, ms"
+    rows[what] = statistics.median(taken)
     begin = perf_counter()
     await load(store)
-    figures[f"plan of {instances:,} instances loaded, ms"] = ms_since(begin)
-    return figures
+    rows[f"the plan of {instances:,} instances loaded, ms"] = ms_since(begin)
+    return rows
 
 
 def committed(state: PlanState) -> Committed:
