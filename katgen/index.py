@@ -22,10 +22,10 @@ from katgen.ipam import (
 )
 from katgen.model.specs import Specs, WorkloadObjects
 from katgen.names import NodeName, WorkloadKey
-from katgen.planned import Inventory, Plan, Resting, WorkloadPlan
+from katgen.planned import Earlier, Inventory, Plan, Resting, WorkloadPlan
 from katgen.schedule.catalog import Catalog, Quotas
 from katgen.schedule.match import NO_EXECUTE
-from katgen.schedule.needs import needs_of
+from katgen.schedule.needs import Needs, needs_of
 from katgen.schedule.nodes import NodeTable, Slots
 from katgen.schedule.pool import Pools
 from katgen.schedule.waiting import Waiting
@@ -49,6 +49,8 @@ class Index:
     evicting: frozenset[NodeName]
     """Nodes with a taint that may drive running instances away."""
     waiting: Waiting
+    earlier: dict[WorkloadKey, Mapping[str, Needs]] = field(default_factory=dict)
+    """What instances of earlier revisions need, by workload and revision."""
     revisions: dict[WorkloadKey, tuple[WorkloadObjects, Mapping[str, object], str]] = field(
         default_factory=dict
     )
@@ -75,7 +77,8 @@ def index_of(parent: Plan, specs: Specs, inventory: Inventory) -> Index:
     bin_pack = specs.cluster.spec.scheduling == "BinPack"
     table = NodeTable(inventory.nodes, slots, bin_pack=bin_pack)
     catalog, quotas = Catalog(), Quotas(specs.namespaces)
-    _account(parent, table, catalog, quotas)
+    earlier = {key: _needs_by_revision(key, known) for key, known in parent.earlier.items()}
+    _account(parent, table, catalog, quotas, earlier)
     return Index(
         plan=parent,
         table=table,
@@ -92,6 +95,7 @@ def index_of(parent: Plan, specs: Specs, inventory: Inventory) -> Index:
             n.name for n in table.nodes if any(t.effect == NO_EXECUTE for t in n.taints)
         ),
         waiting=_waiting(parent, table, catalog),
+        earlier=earlier,
     )
 
 
@@ -181,13 +185,28 @@ def _waiting(plan: Plan, table: NodeTable, catalog: Catalog) -> Waiting:
     return waiting
 
 
-def _account(plan: Plan, table: NodeTable, catalog: Catalog, quotas: Quotas) -> None:
+def _needs_by_revision(key: WorkloadKey, known: Mapping[str, Earlier]) -> Mapping[str, Needs]:
+    return {revision: needs_of(key, one.objects) for revision, one in known.items()}
+
+
+def _account(
+    plan: Plan,
+    table: NodeTable,
+    catalog: Catalog,
+    quotas: Quotas,
+    earlier: Mapping[WorkloadKey, Mapping[str, Needs]],
+) -> None:
     for key, planned in plan.workloads.items():
         needs = needs_of(key, plan.specs.workloads[key])
         catalog.put(needs)
         quotas.count(needs, len(planned.placements))
+        known = earlier.get(key)
         for placement in planned.placements:
+            own = known.get(placement.revision, needs) if known else needs
+            if own is not needs:
+                quotas.count(needs, -1)
+                quotas.count(own, 1)
             i = table.index.get(placement.node)
             if i is not None:
-                table.account(i, needs, placement.gpus)
+                table.account(i, own, placement.gpus)
     table.rank_all()

@@ -4,18 +4,29 @@
 workloads changed and keeps the index of the plan before; both give the same plan.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
+import msgspec
+
+from katgen import names
 from katgen.index import Index, index_of
 from katgen.model.specs import Specs
-from katgen.names import NodeName, WorkloadKey
+from katgen.names import InstanceKey, NodeName, WorkloadKey
 from katgen.plan.draft import FORMAT, Draft
-from katgen.planned import Inventory, Plan
+from katgen.plan.rolling import is_rolling, rolls
+from katgen.planned import Inventory, Plan, WorkloadPlan
 from katgen.revision import references
 from katgen.schedule.explain import Explanation, explanation
 from katgen.schedule.needs import needs_of
+from katgen.schedule.place import Target
 from katgen.schedule.turn import Board, Turn
+
+Available = Mapping[WorkloadKey, frozenset[InstanceKey]]
+"""Which instances are ready, of those workloads that are replaced step by step."""
+STEPS_MAX: Final = 1000
+"""Of a rollout that is looked at to its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +80,58 @@ def start(specs: Specs, inventory: Inventory, parent: Plan | None = None) -> Ste
     return _carried_out(draft, {*specs.workloads, *parent.workloads})
 
 
-def advance(state: PlanState, specs: Specs, changed: Iterable[WorkloadKey]) -> Step:
+def advance(
+    state: PlanState,
+    specs: Specs,
+    changed: Iterable[WorkloadKey],
+    available: Available | None = None,
+) -> Step:
     """Return the state after `specs` changed in the workloads `changed`.
 
     A workload counts as changed if any of its objects, its Configs or the keys of its Secrets did
-    (`changed_workloads`). Raises RefusedError as `make_plan` does; the state remains usable.
+    (`changed_workloads`). `available` takes the place of the inventory's; workloads of which
+    something else is available count as changed too. Raises RefusedError as `make_plan` does; the
+    state remains usable.
     """
     plan, index, keys = state.plan, state.index, frozenset(changed)
-    if not keys and specs == plan.specs:
+    inventory = plan.inventory
+    if available is not None and available != inventory.available:
+        keys |= _differing(inventory.available, available) & specs.workloads.keys()
+        inventory = msgspec.structs.replace(inventory, available=available)
+    if not keys and inventory is plan.inventory and specs == plan.specs:
         return Step(state, Delta())
     if not _serves(index, plan, specs):
-        index = index_of(plan, specs, plan.inventory)
-    return _carried_out(Draft(index, plan, specs, plan.inventory), keys)
+        index = index_of(plan, specs, inventory)
+    return _carried_out(Draft(index, plan, specs, inventory), keys)
+
+
+def rolled_out(state: PlanState, specs: Specs, changed: Iterable[WorkloadKey]) -> PlanState:
+    """Return what a rollout comes to, as one plan: every instance becomes ready in its turn.
+
+    Workloads in the middle of a rollout are taken to their end as well.
+    """
+    keys, before = frozenset(changed), state.plan
+    concerned = (keys | before.earlier.keys()) & before.workloads.keys() & specs.workloads.keys()
+    rolling = [key for key in sorted(concerned) if rolls(specs.workloads[key])]
+    for _ in range(STEPS_MAX):
+        workloads = state.plan.workloads
+        ready = {key: _all_ready(key, workloads[key]) for key in rolling}
+        state = advance(state, specs, keys, {**before.inventory.available, **ready}).state
+        rolling = [key for key in rolling if is_rolling(state.plan.workloads[key])]
+        if state.plan.workloads == workloads:
+            break
+        keys = frozenset()
+    number = before.generation + (state.plan is not before)
+    plan = msgspec.structs.replace(state.plan, generation=number, parent=before.generation)
+    return PlanState(plan, state.index)
+
+
+def _all_ready(key: WorkloadKey, planned: WorkloadPlan) -> frozenset[InstanceKey]:
+    return frozenset(names.instance(key, p.ordinal, p.incarnation) for p in planned.placements)
+
+
+def _differing(one: Available, other: Available) -> set[WorkloadKey]:
+    return {key for key in one.keys() | other.keys() if one.get(key) != other.get(key)}
 
 
 def _carried_out(draft: Draft, keys: Collection[WorkloadKey]) -> Step:
@@ -145,4 +196,7 @@ def explain(specs: Specs, inventory: Inventory, plan: Plan, key: WorkloadKey) ->
 
     bin_pack = specs.cluster.spec.scheduling == "BinPack"
     board = Board(index.table, index.pools, index.catalog, index.quotas, where, bin_pack)
-    return explanation(Turn(board, needs), accounted, plan.workloads.get(key))
+    planned = plan.workloads.get(key)
+    revision = planned.revision if planned else ""
+    earlier = index.earlier.get(key, {})
+    return explanation(Turn(board, needs), Target(accounted, revision, earlier), planned)

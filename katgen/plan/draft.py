@@ -11,17 +11,20 @@ from katgen.index import Index
 from katgen.model.specs import Specs, WorkloadObjects
 from katgen.names import NodeName, Ordinal, WorkloadKey
 from katgen.plan.ledger import Ledger
+from katgen.plan.past import Past
+from katgen.plan.rolling import Machines, Rollout, reconciled, rollout
 from katgen.planned import Inventory, Placement, Plan, Unplaced, WorkloadPlan
 from katgen.revision import referenced_by, revision
 from katgen.schedule.match import evicting
 from katgen.schedule.needs import DAEMON, Needs, needs_of
+from katgen.schedule.nodes import OUTSIDE
 from katgen.schedule.place import Choice, Outcome, Target, place
 from katgen.schedule.reconcile import (
     Situation,
     Verdict,
     data_on,
     ordinal_order,
-    reconcile,
+    placement_order,
     wanted,
 )
 from katgen.schedule.turn import Board, Turn
@@ -31,11 +34,16 @@ FORMAT: Final = 1
 
 
 class Task(msgspec.Struct, frozen=True):
-    """A workload that is being reconciled. `before` is how its instances were accounted for."""
+    """A workload that is being reconciled.
+
+    `before` is how its instances were accounted for, `earlier` how those were, by revision, that
+    had an earlier one.
+    """
 
     key: WorkloadKey
     needs: Needs
     before: Needs
+    earlier: Mapping[str, Needs]
     revision: str
     old: WorkloadPlan | None
     verdict: Verdict
@@ -81,6 +89,7 @@ class Draft:
         """Tasks of workloads that did not change and wait for a place: done if something helps."""
         self._workloads: dict[WorkloadKey, WorkloadPlan | None] = {}
         """What differs from the parent; None for a deleted workload."""
+        self._past = Past(parent)
         self._placed: dict[WorkloadKey, tuple[Placement, ...]] = {}
         """What the workloads in hand have at this moment."""
         index.plan = None
@@ -140,17 +149,35 @@ class Draft:
         finished = self._inventory.finished.get(key, frozenset())
         kept = old if old is not None and not situation.reconsider else None
         ordinals = wanted(objects, lambda: self._daemon_nodes(needs, kept), finished)
-        verdict = reconcile(old or self._returning(key), ordinals, situation)
+        rolling = self._rollout(key, objects, needs)
+        verdict = reconciled(old or self._returning(key), ordinals, situation, rolling)
         uids = self._ledger.uids(key, objects, old)
         virtual = self._ledger.virtual(key, objects, old)
         if before == needs and _is_settled(old, verdict, (current, uids, virtual)):
             return None
-        self._release(key, before, verdict.remove)
+        earlier = self.index.earlier.get(key, {})
+        self._release(Target(before, current, earlier), verdict.remove)
         self.index.catalog.put(needs)
-        task = Task(key, needs, before, current, old, verdict, uids, virtual)
+        task = Task(key, needs, before, earlier, current, old, verdict, uids, virtual)
         if not _is_idle(task):
             self._freed.note(before, needs)
         return task
+
+    def _rollout(self, key: WorkloadKey, objects: WorkloadObjects, needs: Needs) -> Rollout | None:
+        """Return how a workload is replaced, None if all at once."""
+        ready = self._inventory.available.get(key)
+        table, pools = self.index.table, self.index.pools
+
+        def is_open(node: NodeName) -> bool:
+            i = table.index.get(node)
+            return i is not None and table.open[i]
+
+        def admits(node: NodeName) -> bool:
+            i = table.index.get(node)
+            return i is not None and pools.division(needs.requirement).member[i] != OUTSIDE
+
+        machines = Machines(is_open, admits)
+        return rollout(objects, needs, self._parent.workloads.get(key), ready, machines)
 
     def _returning(self, key: WorkloadKey) -> WorkloadPlan | None:
         """Return what a workload that was deleted and is back finds again: where its data is."""
@@ -187,15 +214,18 @@ class Draft:
             return
         needs = self.index.catalog.needs[key]
         self._freed.note(needs)
-        self._release(key, needs, old.placements)
+        earlier = self.index.earlier.pop(key, {})
+        self._release(Target(needs, old.revision, earlier), old.placements)
         self._ledger.retire(key, old, has_data=bool(needs.storage))
         self.index.catalog.remove(key)
         self.index.revisions.pop(key, None)
         self.index.waiting.discard(key)
         self._workloads[key] = None
 
-    def _release(self, key: WorkloadKey, needs: Needs, placements: Iterable[Placement]) -> None:
+    def _release(self, accounted: Target, placements: Iterable[Placement]) -> None:
+        key = accounted.before.key
         for placement in placements:
+            needs = accounted.needs(placement)
             self._freed.namespaces.add(needs.namespace)
             i = self.index.table.index.get(placement.node)
             if i is not None:
@@ -228,7 +258,7 @@ class Draft:
         following = self._next_incarnation(task)
         if verdict.orders or verdict.fresh:
             turn = Turn(board, task.needs)
-            outcome = place(turn, verdict, Target(task.before, task.revision))
+            outcome = place(turn, verdict, Target(task.before, task.revision, task.earlier))
             turn.finish()
             if verdict.orders:
                 self._freed.namespaces.add(task.needs.namespace)
@@ -239,7 +269,7 @@ class Draft:
             self.counters.placed += len(new)
             if placements or outcome.stay:
                 new = [*placements, *outcome.stay, *new]
-                new.sort(key=lambda p: ordinal_order(p.ordinal))
+                new.sort(key=placement_order)
             placements = new
         planned = WorkloadPlan(
             task.revision, following, task.uid_base, task.virtual_address,
@@ -255,6 +285,15 @@ class Draft:
             self.index.waiting.discard(task.key)
         if planned != task.old:
             self._workloads[task.key] = planned
+            self._remember(task, planned)
+
+    def _remember(self, task: Task, planned: WorkloadPlan) -> None:
+        """Keep how instances of earlier revisions are accounted for, and what they are made of."""
+        left = self._past.remember(task.key, planned)
+        self.index.earlier.pop(task.key, None)
+        if left:
+            needs = {one: task.earlier.get(one, task.before) for one in left}
+            self.index.earlier[task.key] = needs
 
     def _placements(self, task: Task, outcome: Outcome, incarnation: int) -> list[Placement]:
         """Return the new placements, numbered in the order of their ordinals."""
@@ -320,7 +359,7 @@ class Draft:
         plan = Plan(
             FORMAT, parent.generation + 1, parent.generation, self._specs, self._inventory,
             self.index.subnets, _merged(parent.workloads, self._workloads),
-            ledger.resting, ledger.retired,
+            ledger.resting, ledger.retired, self._past.after(self._specs),
         )  # fmt: skip
         self.index.resting = ledger.resting
         self.index.plan = plan
@@ -366,10 +405,19 @@ def _moved(old: WorkloadPlan | None, new: WorkloadPlan | None) -> set[NodeName]:
 def _plays_alike(parent: Plan, specs: Specs, inventory: Inventory) -> bool:
     """Whether only workloads can differ from the parent."""
     return (
-        (inventory is parent.inventory or inventory == parent.inventory)
+        _are_alike(inventory, parent.inventory)
         and specs.cluster == parent.specs.cluster
         and specs.namespaces == parent.specs.namespaces
         and inventory.rested.isdisjoint(parent.resting)
+    )
+
+
+def _are_alike(one: Inventory, other: Inventory) -> bool:
+    """Whether two inventories differ at most in who is ready."""
+    return one is other or all(
+        getattr(one, name) is getattr(other, name) or getattr(one, name) == getattr(other, name)
+        for name in Inventory.__struct_fields__
+        if name != "available"
     )
 
 

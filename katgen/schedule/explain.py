@@ -7,8 +7,8 @@ import msgspec
 from katgen.names import NodeName, Ordinal, WorkloadKey
 from katgen.planned import Placement, Unplaced, WorkloadPlan
 from katgen.schedule.feasible import objections
-from katgen.schedule.needs import Needs
 from katgen.schedule.nodes import OUTSIDE
+from katgen.schedule.place import Target
 from katgen.schedule.turn import Turn
 
 
@@ -56,7 +56,7 @@ class Explanation(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel
     data: Mapping[Ordinal, NodeName] = {}
 
 
-def explanation(turn: Turn, accounted: Needs, planned: WorkloadPlan | None) -> Explanation:
+def explanation(turn: Turn, accounted: Target, planned: WorkloadPlan | None) -> Explanation:
     """Explain a workload; `accounted` is how the table counts the instances that it has."""
     placements = planned.placements if planned else ()
     by_node: dict[NodeName, list[Placement]] = {}
@@ -84,12 +84,12 @@ _Rank = tuple[int, int, int]
 
 
 def _judged(
-    turn: Turn, i: int, accounted: Needs, mine: Sequence[Placement]
+    turn: Turn, i: int, accounted: Target, mine: Sequence[Placement]
 ) -> tuple[_Rank, NodeVerdict]:
     """Return a node's rank and verdict, the last of its own instances aside."""
     last = mine[-1] if mine else None
     if last is not None:
-        turn.leave(i, accounted, last.gpus)
+        turn.leave(i, accounted.needs(last), last.gpus)
     against = objections(turn, i, needs_address=last is None)
     reasons = tuple(map(str, against))
     rank = turn.rank(i) if turn.admits(i) else (0, 0, OUTSIDE)
@@ -98,7 +98,7 @@ def _judged(
         table = turn.table
         score = Score(0, -rank[0], turn.own.get(i, 0), table.load(i), table.count[i])
     if last is not None:
-        turn.take(i, last.gpus, new_address=False)
+        turn.take(i, last.gpus, new_address=False, needs=accounted.needs(last))
     ordinals = tuple(p.ordinal for p in mine)
     return rank, NodeVerdict(turn.table.names[i], not reasons, reasons, score, ordinals)
 

@@ -1,6 +1,6 @@
 """Decide where each instance of one workload goes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -37,10 +37,19 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Target(msgspec.Struct, frozen=True):
-    """What a workload is becoming: `before` is how its running instances are accounted for."""
+    """What a workload is becoming.
+
+    `before` is how its running instances are accounted for, `earlier` how those are, by revision,
+    that were of an earlier one already.
+    """
 
     before: Needs
     revision: str
+    earlier: Mapping[str, Needs] = {}
+
+    def needs(self, running: Placement) -> Needs:
+        """Return how a running instance is accounted for."""
+        return self.earlier.get(running.revision, self.before)
 
 
 def place(turn: Turn, verdict: Verdict, target: Target) -> Outcome:
@@ -66,15 +75,16 @@ class _Placing:
         self.stay: list[Placement] = []
         self.unplaced: list[Unplaced] = []
         self._refused: tuple[Refusal, ...] | None = None
-        self._can_swap = _can_swap(turn, target.before)
+        self._can_swap: dict[str, bool] = {}
+        """By the revision of what is replaced."""
 
     def settle(self, order: Order) -> None:
         """Give an order a new place; else what runs stays."""
         turn, previous = self.turn, order.previous
         if previous is not None:
-            if self._can_swap and self._swap(previous):
+            if (order.beside and self._add(order, previous)) or self._swap(previous):
                 return
-            turn.leave(turn.table.index[previous.node], self.target.before, previous.gpus)
+            turn.leave(turn.table.index[previous.node], self.target.needs(previous), previous.gpus)
             if _may_stay(turn, previous, self.target):
                 self._keep(previous)
                 return
@@ -89,10 +99,30 @@ class _Placing:
         if previous is not None:
             self._keep(previous)
 
+    def _add(self, order: Order, previous: Placement) -> bool:
+        """Make a successor beside its predecessor; return False if it must be made in its place."""
+        alone = Order(order.ordinal)
+        choice = _choice(self.turn, alone)
+        if choice is None and self.turn.needs.gpu_count:
+            return False
+        if choice is None:
+            self.unplaced.append(Unplaced(order.ordinal, self._refusals(alone)))
+        else:
+            self.turn.take(choice.node, choice.gpus, new_address=True)
+            self.choices.append(choice)
+        self.stay.append(previous)
+        return True
+
     def _swap(self, previous: Placement) -> bool:
         """Replace an instance in place, if only its address changes for the node."""
         turn, i = self.turn, self.turn.table.index[previous.node]
         if previous.revision == self.target.revision or not turn.admits(i):
+            return False
+        can_swap = self._can_swap.get(previous.revision)
+        if can_swap is None:
+            can_swap = _can_swap(turn, self.target.needs(previous))
+            self._can_swap[previous.revision] = can_swap
+        if not can_swap:
             return False
         swapped = turn.table.swap(i)
         if swapped:
@@ -100,7 +130,8 @@ class _Placing:
         return swapped
 
     def _keep(self, previous: Placement) -> None:
-        self.turn.take(self.turn.table.index[previous.node], previous.gpus, new_address=False)
+        i, needs = self.turn.table.index[previous.node], self.target.needs(previous)
+        self.turn.take(i, previous.gpus, new_address=False, needs=needs)
         self.stay.append(previous)
 
     def _refusals(self, order: Order) -> tuple[Refusal, ...]:

@@ -16,12 +16,14 @@ _DIGITS: Final = tuple(Ordinal(str(n)) for n in range(1024))
 class Order(msgspec.Struct, frozen=True, gc=False):
     """An instance to place. `homes` are the nodes that have its data: it can run nowhere else.
 
-    `previous` runs until its successor has a place, and stays if there is none.
+    `previous` runs until its successor has a place, and stays if there is none. With `beside` it
+    stays anyway, except that an instance whose devices the node has only once is replaced.
     """
 
     ordinal: Ordinal
     previous: Placement | None = None
     homes: tuple[NodeName, ...] = ()
+    beside: bool = False
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -41,6 +43,11 @@ class Verdict(msgspec.Struct, frozen=True):
 def ordinal_order(ordinal: Ordinal) -> tuple[tuple[int, str], str]:
     """Order ordinals, also such as differ in leading zeros alone."""
     return sort_ordinal(ordinal), ordinal
+
+
+def placement_order(placement: Placement) -> tuple[tuple[tuple[int, str], str], int]:
+    """Order a workload's placements: by ordinal, of one ordinal the earlier first."""
+    return ordinal_order(placement.ordinal), placement.incarnation
 
 
 def numbered(count: int) -> Sequence[Ordinal]:
@@ -92,7 +99,10 @@ class Situation(msgspec.Struct, frozen=True):
 def reconcile(
     old: WorkloadPlan | None, ordinals: Sequence[Ordinal], situation: Situation
 ) -> Verdict:
-    """Return what becomes of a workload whose instances shall be `ordinals`."""
+    """Return what becomes of a workload whose instances shall be `ordinals`.
+
+    Of each ordinal `old` has one instance at most.
+    """
     if old is None:
         return _first(ordinals, situation)
     running = {p.ordinal: p for p in old.placements}

@@ -153,12 +153,15 @@ class Turn:
 
     # -- taking and leaving
 
-    def take(self, i: int, gpus: tuple[int, ...], *, new_address: bool) -> None:
-        """Put an instance on node `i`."""
-        self.table.occupy(i, self.needs, gpus)
+    def take(
+        self, i: int, gpus: tuple[int, ...], *, new_address: bool, needs: Needs | None = None
+    ) -> None:
+        """Put an instance on node `i`; of an earlier revision, with the `needs` of that."""
+        needs = needs or self.needs
+        self.table.occupy(i, needs, gpus)
         if new_address:
             self.table.slots_free[i] -= 1
-        self.board.quotas.count(self.needs, 1)
+        self.board.quotas.count(needs, 1)
         self.own[i] = self.own.get(i, 0) + 1
         self._note(i, 1)
         self._requeue(i)

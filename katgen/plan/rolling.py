@@ -1,0 +1,265 @@
+"""Replacing a workload step by step: what of a new revision is carried out in this plan.
+
+Each plan is one step. What need not wait (a lost node, another number of instances) is as in any
+plan; of the instances that merely have an earlier revision, as many are replaced as the strategy
+allows for those that are ready now. The same input again changes nothing, so that the next step
+waits until something becomes ready.
+
+| | replaced |
+|---|---|
+| beside | its successor is made first, elsewhere if need be; it goes when that is ready |
+| in place | it goes, and its successor is made, in one plan |
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
+import msgspec
+
+from katgen import names
+from katgen.model.specs import WorkloadObjects
+from katgen.names import InstanceKey, NodeName, Ordinal, WorkloadKey
+from katgen.planned import Placement, WorkloadPlan
+from katgen.schedule.needs import DAEMON, JOB, Needs
+from katgen.schedule.reconcile import (
+    Order,
+    Situation,
+    Verdict,
+    ordinal_order,
+    placement_order,
+    reconcile,
+)
+
+Beside = Mapping[Ordinal, Sequence[Placement]]
+
+
+class Machines(msgspec.Struct, frozen=True):
+    """What a rollout asks of nodes.
+
+    `are_open` says whether a node takes new instances, `admit` whether its labels and taints let
+    the workload run there.
+    """
+
+    are_open: Callable[[NodeName], bool]
+    admit: Callable[[NodeName], bool]
+
+
+class Rollout(msgspec.Struct, frozen=True):
+    """How a workload may be replaced, and where it stands. `ready` are its instances that are.
+
+    `together` limits how many new ones may be on their way, not ready yet. `in_place`: no ordinal
+    has two instances.
+    """
+
+    key: WorkloadKey
+    ready: Collection[InstanceKey]
+    surge: int
+    unavailable: int
+    together: int
+    in_place: bool
+    nodes: Machines
+
+    def is_ready(self, placement: Placement) -> bool:
+        """Whether an instance is ready."""
+        return names.instance(self.key, placement.ordinal, placement.incarnation) in self.ready
+
+
+def is_rolling(planned: WorkloadPlan) -> bool:
+    """Whether an instance has another revision than its workload."""
+    return any(p.revision != planned.revision for p in planned.placements)
+
+
+def rolls(objects: WorkloadObjects) -> bool:
+    """Whether a workload's strategy is to be replaced step by step."""
+    spec = objects.workload.spec
+    return spec.type != JOB and spec.update_strategy.type == "Rolling"
+
+
+def rollout(
+    objects: WorkloadObjects,
+    needs: Needs,
+    old: WorkloadPlan | None,
+    ready: Collection[InstanceKey] | None,
+    nodes: Machines,
+) -> Rollout | None:
+    """Return how a workload is replaced; None if all at once, and if there is nothing to replace.
+
+    Without room for either, one instance at a time may be missing.
+    """
+    if ready is None or old is None or not rolls(objects):
+        return None
+    pace = objects.workload.spec.update_strategy.rolling
+    surge, unavailable = pace.max_surge, pace.max_unavailable
+    if not surge and not unavailable:
+        unavailable = 1
+    in_place = needs.stop_first or needs.kind == DAEMON or any(p.stop_first for p in old.placements)
+    together = surge + unavailable
+    if in_place or needs.gpu_count:  # devices that do not fit twice are replaced in place as well
+        together = max(1, unavailable)
+    return Rollout(needs.key, ready, surge, unavailable, together, in_place, nodes)
+
+
+def reconciled(
+    old: WorkloadPlan | None,
+    ordinals: Sequence[Ordinal],
+    situation: Situation,
+    rolling: Rollout | None,
+) -> Verdict:
+    """Return what becomes of a workload, of a rollout the part that may be done now."""
+    if old is None:
+        return reconcile(old, ordinals, situation)
+    if rolling is None and not _has_doubles(old):
+        return reconcile(old, ordinals, situation)
+    front, beside = _in_front(old, situation.revision, rolling)
+    verdict = reconcile(msgspec.structs.replace(old, placements=front), ordinals, situation)
+    wanted = frozenset(ordinals)
+    leaving = [
+        p
+        for ordinal, many in beside.items()
+        for p in many
+        if rolling is None or ordinal not in wanted or not situation.stays(p.node)
+    ]
+    if leaving:
+        verdict = msgspec.structs.replace(verdict, remove=[*verdict.remove, *leaving])
+    if rolling is None:
+        return verdict
+    staying = [p for many in beside.values() for p in many if p not in leaving]
+    step = _Step(rolling, situation, len(ordinals), verdict, staying)
+    retried = {u.ordinal for u in old.unplaced}
+    return step.verdict(retried)
+
+
+def _has_doubles(old: WorkloadPlan) -> bool:
+    ordinals = {p.ordinal for p in old.placements}
+    return len(ordinals) < len(old.placements)
+
+
+def _in_front(
+    old: WorkloadPlan, revision: str, rolling: Rollout | None
+) -> tuple[tuple[Placement, ...], Beside]:
+    """Return the instance of each ordinal that matters most, and the others.
+
+    That is the one of the wanted revision, else one that is ready, the latest of those.
+    """
+
+    def merit(placement: Placement) -> tuple[bool, bool, int]:
+        is_ready = rolling is not None and rolling.is_ready(placement)
+        by_age = placement.incarnation if is_ready else -placement.incarnation
+        return placement.revision == revision, is_ready, by_age
+
+    front: dict[Ordinal, Placement] = {}
+    beside: dict[Ordinal, list[Placement]] = {}
+    for placement in old.placements:
+        known = front.setdefault(placement.ordinal, placement)
+        if known is not placement:
+            better, other = sorted((known, placement), key=merit, reverse=True)
+            front[placement.ordinal] = better
+            beside.setdefault(placement.ordinal, []).append(other)
+    return tuple(front.values()), beside
+
+
+class _Step:
+    """One step of a rollout. Counts what there is while it decides, and what is left to spend."""
+
+    def __init__(
+        self,
+        rolling: Rollout,
+        situation: Situation,
+        count: int,
+        verdict: Verdict,
+        beside: Sequence[Placement],
+    ) -> None:
+        self._rolling = rolling
+        self._situation = situation
+        self._count = count
+        self._before = verdict
+        self._beside = beside
+        self._keep = list(verdict.keep)
+        self._remove = list(verdict.remove)
+        self._orders: list[Order] = []
+        self._due: list[tuple[Order, Placement]] = []
+        """Orders for nothing but another revision: they may wait."""
+        for order in verdict.orders:
+            previous = order.previous
+            if previous is None or previous.revision == situation.revision:
+                self._orders.append(order)
+            else:
+                self._due.append((order, previous))
+        running = [*self._running(), *beside]
+        self._ready = sum(map(rolling.is_ready, running))
+        moving = sum(o.previous is None for o in verdict.orders)
+        self._total = len(running) + moving + len(verdict.fresh)
+        self._under_way = sum(
+            p.revision == situation.revision and not rolling.is_ready(p) for p in running
+        )
+
+    def verdict(self, retried: Collection[Ordinal]) -> Verdict:
+        """Return what may be done now; `retried` found no place before."""
+        self._clear_away()
+        for order, previous in self._in_turn(retried):
+            self._settle(order, previous, must=self._must(previous, retried))
+        self._orders.sort(key=lambda order: ordinal_order(order.ordinal))
+        self._keep.sort(key=placement_order)
+        before = self._before
+        return Verdict(self._keep, self._remove, self._orders, before.fresh, before.homes)
+
+    def _running(self) -> Iterable[Placement]:
+        yield from self._before.keep
+        yield from (o.previous for o in self._before.orders if o.previous is not None)
+
+    def _clear_away(self) -> None:
+        """Let go of instances that another one of their ordinal stands in for."""
+        front = {p.ordinal: p for p in self._running()}
+        for one in sorted(self._beside, key=placement_order):
+            is_ready, other = self._rolling.is_ready(one), front.get(one.ordinal)
+            stands_in = other is not None and self._rolling.is_ready(other)
+            spare = stands_in and self._can_miss_one()
+            if is_ready and not spare and not self._rolling.in_place:
+                self._keep.append(one)
+                continue
+            self._remove.append(one)
+            self._total -= 1
+            self._ready -= is_ready
+
+    def _can_miss_one(self) -> bool:
+        return self._ready - 1 >= self._count - self._rolling.unavailable
+
+    def _must(self, previous: Placement, retried: Collection[Ordinal]) -> bool:
+        """Whether an instance may no longer be where it is, so that it does not wait its turn."""
+        looks_again = self._situation.reconsider or previous.ordinal in retried
+        return looks_again and not self._rolling.nodes.admit(previous.node)
+
+    def _in_turn(self, retried: Collection[Ordinal]) -> Sequence[tuple[Order, Placement]]:
+        """Return what is due: first what must be, then what is not ready anyway, by ordinal."""
+
+        def turn(due: tuple[Order, Placement]) -> tuple[bool, bool, tuple[tuple[int, str], str]]:
+            order, previous = due
+            must = self._must(previous, retried)
+            return not must, self._rolling.is_ready(previous), ordinal_order(order.ordinal)
+
+        return sorted(self._due, key=turn)
+
+    def _settle(self, order: Order, previous: Placement, *, must: bool) -> None:
+        """Carry out an order, in place or beside what runs, or let it wait."""
+        rolling, is_ready = self._rolling, self._rolling.is_ready(previous)
+        if must or self._is_stuck(order, previous):
+            # The latter is told why it cannot be replaced, and holds up nobody.
+            self._orders.append(order)
+            self._under_way += must
+            self._ready -= must and is_ready
+        elif self._under_way >= rolling.together:
+            self._keep.append(previous)
+        elif rolling.in_place or not is_ready or self._can_miss_one():
+            self._orders.append(order)
+            self._under_way += 1
+            self._ready -= is_ready
+        elif self._total < self._count + rolling.surge:
+            self._orders.append(msgspec.structs.replace(order, beside=True))
+            self._under_way += 1
+            self._total += 1
+        else:
+            self._keep.append(previous)
+
+    def _is_stuck(self, order: Order, previous: Placement) -> bool:
+        """Whether an instance can be replaced on its node alone, which takes nothing new."""
+        is_tied = bool(order.homes) or self._situation.needs.kind == DAEMON
+        return is_tied and not self._rolling.nodes.are_open(previous.node)
