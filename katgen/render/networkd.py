@@ -142,6 +142,9 @@ def _overlay(link: str, cluster_cidr: IPv4Network, cluster_domain: str) -> str:
                 ("DNS", _ADDRESS),
                 ("Domains", f"~{domain(cluster_domain)}"),
                 ("DNSDefaultRoute", "no"),
+                # It speaks neither, whatever the host wants of the servers outside.
+                ("DNSOverTLS", "no"),
+                ("DNSSEC", "no"),
             ),
             _route(cluster_cidr) if link == "kat0" else "",
         )

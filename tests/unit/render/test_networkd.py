@@ -28,6 +28,7 @@ RESOLVER = (
     "[Link]\nRequiredForOnline=no\n"
     f"[Network]\nAddress=10.100.1.1/32\n{QUIET}"
     "DNS=10.100.1.1\nDomains=~kat.cluster.local\nDNSDefaultRoute=no\n"
+    "DNSOverTLS=no\nDNSSEC=no\n"
 )
 TUNNEL_ROUTE = "[Route]\nDestination=10.100.0.0/16\nPreferredSource=10.100.1.1\nScope=link\n"
 WIREGUARD = cuts.cluster()
