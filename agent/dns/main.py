@@ -97,10 +97,11 @@ class _Process:
             notify(READY, self._status())
             await self._stop.wait()
             notify(STOPPING)
-            for one in self._sockets.every:
-                loop.remove_reader(one)
             for listener in listeners:
                 listener.close()
+            await server.finish(_FINISH_S)
+            for one in self._sockets.every:
+                loop.remove_reader(one)
             await forwarder.finish(_FINISH_S)
             for task in beside:
                 task.cancel()

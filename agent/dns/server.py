@@ -15,6 +15,8 @@ from agent.dns.settings import Network
 
 IDLE_S: Final = 10
 """How long a connection may say nothing, or take nothing: RFC 7766 §6.2.3 leaves it to us."""
+LAST_S: Final = 0.1
+"""The same once the process is to end: a question that has set out still gets its answer."""
 CONNECTIONS_MAX: Final = 256
 OF_ONE_MAX: Final = 32
 """Connections of one address."""
@@ -33,6 +35,9 @@ class Server:
         self._forwarder: Final = forwarder
         self.clients = clients
         self._connections: Counter[str] = Counter()
+        self._conversations: Final[set[asyncio.Task[None]]] = set()
+        self._waits: Final[set[asyncio.Timeout]] = set()
+        self._patience_s = float(IDLE_S)
 
     def drain(self, channel: socket.socket) -> None:
         """Answer what has arrived over UDP, up to a batch."""
@@ -74,6 +79,10 @@ class Server:
             writer.transport.abort()
             return
         self._connections[client] += 1
+        task = asyncio.current_task()
+        if task:
+            self._conversations.add(task)
+            task.add_done_callback(self._conversations.discard)
         try:
             while await self._next(reader, writer, source):
                 pass
@@ -92,11 +101,9 @@ class Server:
         source: tuple[str, int],
     ) -> bool:
         """Answer one question of a connection; False if there is to be no other."""
-        async with asyncio.timeout(IDLE_S):
-            size = int.from_bytes(await reader.readexactly(2))
-            if size > _TCP_QUESTION_MAX:
-                return False
-            data = await reader.readexactly(size)
+        data = await self._question(reader)
+        if data is None:
+            return False
         said: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         if not self._answer(data, source, partial(_settle, said), over_tcp=True):
             return False
@@ -105,6 +112,25 @@ class Server:
         async with asyncio.timeout(IDLE_S):
             await writer.drain()
         return True
+
+    async def _question(self, reader: asyncio.StreamReader) -> bytes | None:
+        """Read a question; None if it is longer than any. TimeoutError if it does not come."""
+        async with asyncio.timeout(self._patience_s) as wait:
+            self._waits.add(wait)
+            try:
+                size = int.from_bytes(await reader.readexactly(2))
+                return await reader.readexactly(size) if size <= _TCP_QUESTION_MAX else None
+            finally:
+                self._waits.discard(wait)
+
+    async def finish(self, timeout_s: float) -> None:
+        """Answer what connections still ask, and wait for them to be over."""
+        self._patience_s = LAST_S
+        until = asyncio.get_running_loop().time() + LAST_S
+        for wait in self._waits:
+            wait.reschedule(until)
+        if self._conversations:
+            await asyncio.wait(self._conversations, timeout=timeout_s)
 
 
 def _send(channel: socket.socket, source: tuple[str, int], response: bytes) -> None:

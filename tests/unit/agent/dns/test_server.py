@@ -143,3 +143,25 @@ def test_the_agents_words_are_taken_together() -> None:
         taken: list[set[str]] = []
         heard(ours, taken.append)
     assert taken == [{"shop", "default", "\ufffd"}]
+
+
+async def test_at_the_end_a_question_on_its_way_is_answered_and_nobody_idle_waited_for() -> None:
+    loop, idle, asks = asyncio.get_running_loop(), socket.socketpair(), socket.socketpair()
+    async with asyncio.TaskGroup() as tasks:
+        upstreams = Upstreams(Path("/nowhere"), Settings("x", (), NOBODY, ()))
+        made = Server(served(), Forwarder(upstreams, tasks), NOBODY)
+        for ours, _ in (idle, asks):
+            tasks.create_task(made.converse(*await asyncio.open_connection(sock=ours)))
+        reader, writer = await asyncio.open_connection(sock=asks[1])
+        began = loop.time()
+        ending = tasks.create_task(made.finish(5))
+        await asyncio.sleep(0)
+        data = WEB.to_wire()
+        writer.write(len(data).to_bytes(2) + data)
+        size = int.from_bytes(await reader.readexactly(2))
+        assert shown(dns.message.from_wire(await reader.readexactly(size)).answer) == ANSWER
+        assert await closed(reader)
+        await ending
+        assert loop.time() - began < 2
+        writer.close()
+    idle[1].close()
