@@ -276,12 +276,22 @@ _UNKNOWN: Final = (
     grpc.StatusCode.UNKNOWN,
     grpc.StatusCode.INTERNAL,
 )
+_STRANGER: Final = (
+    "ends TLS; most likely it refuses the client's certificate: that must be one for clients, by a "
+    "CA of etcd's --trusted-ca-file, and still valid"
+)
 _CLEARER: Final[Sequence[tuple[str, str]]] = (
     (
         "database space exceeded",
         "is full: compact and defragment it or raise its quota, then `etcdctl alarm disarm`",
     ),
     ("CERTIFICATE_VERIFY_FAILED", "has a certificate that the CA file does not vouch for"),
+    ("Hostname Verification", "has a certificate of another name or address"),
+    # In TLS 1.3 a server looks at its client's certificate when the client holds itself connected;
+    # what then arrives is an alert, of which gRPC tells no more than that.
+    ("TSI_DATA_CORRUPTED", _STRANGER),
+    ("_ALERT_", _STRANGER),
+    ("security handshaker", "cannot be asked: the certificate is not that of the key"),
     ("too many operations", "takes too few operations at once: start it with --max-txn-ops 128"),
     ("request is too large", "takes too small requests: start it with --max-request-bytes 1572864"),
 )

@@ -25,10 +25,15 @@ _POLL_S = 0.02
 
 @dataclass(slots=True)
 class EtcdServer:
-    """A server that can be killed, stopped, started again. `members` is how to reach it."""
+    """A server that can be killed, stopped, started again. `members` is how to reach it.
+
+    Its certificate is for `name` and `address`.
+    """
 
     folder: Path
     options: Sequence[str] = ()
+    name: str = "localhost"
+    address: str = "127.0.0.1"
     ca: pki.Authority = field(default_factory=lambda: pki.make_ca("etcd"))
     members: Members = field(init=False)
     _ports: tuple[int, int, int] = field(init=False)
@@ -36,7 +41,7 @@ class EtcdServer:
     _process: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
-        server = pki.issue_server(self.ca, ["localhost"], ["127.0.0.1"])
+        server = pki.issue_server(self.ca, [self.name], [self.address])
         for name, content in {
             "ca.crt": self.ca.pair.certificate,
             "server.crt": server.certificate,
@@ -108,9 +113,11 @@ class EtcdServer:
 
 
 @contextmanager
-def running(folder: Path, *options: str) -> Iterator[EtcdServer]:
-    """Run an etcd whose data are in an empty folder."""
-    server = EtcdServer(folder, options)
+def running(
+    folder: Path, *options: str, name: str = "localhost", address: str = "127.0.0.1"
+) -> Iterator[EtcdServer]:
+    """Run an etcd whose data are in an empty folder; its certificate is for this name, address."""
+    server = EtcdServer(folder, options, name, address)
     server.start()
     try:
         yield server

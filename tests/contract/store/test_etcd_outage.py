@@ -11,7 +11,7 @@ import pytest
 from katgen.leader import pki
 from katgen.leader.store import CompactedError, StoreError, Transaction
 from katgen.leader.store.etcd import EtcdStore
-from katgen.leader.store.etcd_calls import Members
+from katgen.leader.store.etcd_calls import Credentials, Members
 from tests.contract.store.etcd_server import EtcdServer, credentials, running
 from tests.contract.store.world import DEADLINE_S, delete, next_of, put, values, watched
 
@@ -158,19 +158,30 @@ async def test_an_etcd_that_stands_still_is_given_up_in_time(
     assert await values(store) == {"a": "3"}
 
 
-async def test_a_full_etcd_says_what_to_do(tmp_path: Path) -> None:
+async def test_a_full_etcd_says_what_to_do_and_then_goes_on(tmp_path: Path) -> None:
     with running(tmp_path, "--quota-backend-bytes", "2000000") as server:
         store = await EtcdStore.open(server.members, UID, found=True)
         told = r"etcd at \S+ is full: compact and defragment it .* `etcdctl alarm disarm`"
         with pytest.raises(StoreError, match=told):
             await filled(store)
-        assert (await store.list("", limit=1)).items
+        before = await store.list("")
+        assert before.items
+        await asyncio.to_thread(make_room, server, before.revision)
+        assert await put(store, after="1") > before.revision
+        assert [item.key for item in (await store.list("")).items] == ["after", "k"]
         await store.close()
 
 
 async def filled(store: EtcdStore) -> None:
-    for n in range(20):
-        await store.commit(Transaction({f"k/{n}": bytes(500_000)}))
+    for _ in range(20):
+        await store.commit(Transaction({"k": bytes(500_000)}))
+
+
+def make_room(server: EtcdServer, revision: int) -> None:
+    """Do what it says."""
+    server.control("compact", str(revision))
+    server.control("defrag")
+    server.control("alarm", "disarm")
 
 
 async def test_an_etcd_that_was_emptied_takes_nothing(server: EtcdServer, store: EtcdStore) -> None:
@@ -180,14 +191,41 @@ async def test_an_etcd_that_was_emptied_takes_nothing(server: EtcdServer, store:
         await put(store, a="2")
 
 
-async def test_a_certificate_of_another_ca_is_refused(server: EtcdServer) -> None:
-    stranger = credentials(pki.make_ca("stranger"))
-    own = credentials(server.ca)
+async def test_a_certificate_that_etcd_does_not_take_is_named(server: EtcdServer) -> None:
+    own, stranger = credentials(server.ca), credentials(pki.make_ca("stranger"))
+    of_a_server = pki.issue_server(server.ca, ["localhost"], ["127.0.0.1"])
+    told = "ends TLS; most likely it refuses the client's certificate: that must be one for clients"
+    for one in (
+        replace(stranger, ca=own.ca),
+        replace(own, certificate=of_a_server.certificate, key=of_a_server.key),
+    ):
+        assert told in await refusal(server, one)
+
+
+async def test_a_key_of_another_certificate_is_named(server: EtcdServer) -> None:
+    own, other = credentials(server.ca), credentials(server.ca)
+    told = "cannot be asked: the certificate is not that of the key"
+    assert told in await refusal(server, replace(own, key=other.key))
+
+
+async def test_an_etcd_of_another_ca_is_not_believed(server: EtcdServer) -> None:
+    own, stranger = credentials(server.ca), credentials(pki.make_ca("stranger"))
+    told = "has a certificate that the CA file does not vouch for"
+    assert told in await refusal(server, replace(own, ca=stranger.ca))
+
+
+async def test_an_etcd_of_another_name_is_not_believed(tmp_path: Path) -> None:
+    with running(tmp_path, name="etcd.example", address="192.0.2.1") as server:
+        told = await refusal(server, credentials(server.ca))
+    assert "has a certificate of another name or address" in told
+
+
+async def refusal(server: EtcdServer, given: Credentials) -> str:
+    """Return why a store does not open."""
     endpoints = server.members.endpoints
-    with pytest.raises(StoreError, match=f"etcd at {endpoints[0]} "):
-        await EtcdStore.open(Members(endpoints, replace(stranger, ca=own.ca)), UID)
-    with pytest.raises(StoreError, match="has a certificate that the CA file does not vouch for"):
-        await EtcdStore.open(Members(endpoints, replace(own, ca=stranger.ca)), UID)
+    with pytest.raises(StoreError, match=f"etcd at {endpoints[0]} ") as refused:
+        await EtcdStore.open(Members(endpoints, given), UID)
+    return str(refused.value)
 
 
 async def test_a_member_that_is_away_is_passed_over(server: EtcdServer) -> None:
