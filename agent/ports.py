@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from agent.nft_listing import SeenRules
+from agent.observed_counts import Counts
 from katgen.errors import KatError
 from katgen.protocol import BundleAnswer, Facts, LogLine, ReadLogs, ToAgent, ToLeader, Usage
 
@@ -322,7 +323,7 @@ class LeaderError(KatError):
 
 @dataclass(frozen=True, slots=True)
 class NodePorts:
-    """A whole machine."""
+    """A whole machine, and what the agent counts of its work on it."""
 
     files: Files
     systemd: Systemd
@@ -332,3 +333,4 @@ class NodePorts:
     tools: Tools
     machine: Machine
     clock: Clock
+    counts: Counts = field(default_factory=Counts)

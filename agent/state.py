@@ -45,6 +45,7 @@ class NodeConfig(msgspec.Struct, frozen=True, rename="camel"):
     leader: str
     cluster: str
     advertise_address: str = ""
+    agent_port: int = 9116
 
 
 class SigningKey(msgspec.Struct, frozen=True, rename="camel"):

@@ -33,7 +33,7 @@ from katgen.validate.references import named
 COMPANIONS: Final = ("VirtualLoadBalancer", "JobDefinition", "BuildDefinition")
 """Kinds that go with the Workload of their namespace and name."""
 FIXED: Final = (
-    *("clusterCIDR", "serviceCIDR", "nodeSubnetBits", "apiPort", "volumeBasePath"),
+    *("clusterCIDR", "serviceCIDR", "nodeSubnetBits", "agentPort", "apiPort", "volumeBasePath"),
     *("store", "etcd"),  # copied to the leader's state; docs/howto/etcd.md tells how they change
 )
 """Settings that a running cluster was built on."""

@@ -239,6 +239,7 @@ def _write_node(options: Options, cluster: _Cluster) -> None:
         "leader": cluster.leader(options.advertise_address),
         "cluster": cluster.uid,
         "advertiseAddress": options.advertise_address,
+        "agentPort": cluster.config.spec.agent_port,
     }
     context = {
         "server": node["leader"],

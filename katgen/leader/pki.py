@@ -29,6 +29,9 @@ from katgen.errors import KatError
 
 SERVER_NAME: Final = "kat-leader"
 """In every leader's certificate, so that clients need not know which address they were given."""
+AGENT_NAME: Final = "kat-agent"
+"""In every node's certificate: with it agents answer who asks for metrics, under any address. No
+address stands in it, nor a name of a leader, so that no node can pass for one."""
 BACKDATED: Final = timedelta(hours=1)
 CA_LIFE: Final = timedelta(days=20 * 365)
 LEAF_LIFE: Final = timedelta(days=365)
@@ -103,19 +106,20 @@ def issue_server(
         x509.DNSName(name) for name in dict.fromkeys((SERVER_NAME, *names))
     ]
     alternatives += [x509.IPAddress(_address(one)) for one in dict.fromkeys(addresses)]
-    return _leaf(ca, SERVER_NAME, alternatives, ExtendedKeyUsageOID.SERVER_AUTH, now)
+    return _leaf(ca, SERVER_NAME, alternatives, (ExtendedKeyUsageOID.SERVER_AUTH,), now)
 
 
 def issue_node(ca: Authority, cluster: str, name: str, now: datetime | None = None) -> Pair:
     """Return a node's certificate; `cluster` is the uid."""
     uri = x509.UniformResourceIdentifier(node_uri(cluster, name))
-    return _leaf(ca, name, [uri], ExtendedKeyUsageOID.CLIENT_AUTH, now)
+    purposes = (ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH)
+    return _leaf(ca, name, [uri, x509.DNSName(AGENT_NAME)], purposes, now)
 
 
 def issue_admin(ca: Authority, cluster: str, name: str, now: datetime | None = None) -> Pair:
     """Return a person's certificate; `cluster` is the uid."""
     uri = x509.UniformResourceIdentifier(user_uri(cluster, name))
-    return _leaf(ca, name, [uri], ExtendedKeyUsageOID.CLIENT_AUTH, now)
+    return _leaf(ca, name, [uri], (ExtendedKeyUsageOID.CLIENT_AUTH,), now)
 
 
 def node_uri(cluster: str, name: str) -> str:
@@ -132,7 +136,7 @@ def _leaf(
     ca: Authority,
     name: str,
     alternatives: Iterable[x509.GeneralName],
-    purpose: x509.ObjectIdentifier,
+    purposes: Iterable[x509.ObjectIdentifier],
     now: datetime | None,
 ) -> Pair:
     key = generate_private_key(SECP256R1())
@@ -141,7 +145,7 @@ def _leaf(
         .issuer_name(ca.certificate.subject)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
         .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(

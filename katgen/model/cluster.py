@@ -142,9 +142,7 @@ class ClusterSpec(Spec):
     cluster_domain: Domain = Field(
         default="kat.cluster.local", description="What every name of the cluster ends in."
     )
-    agent_port: Port = Field(
-        default=9116, description="The agents' health and metrics.", **later("agents")
-    )
+    agent_port: Port = Field(default=9116, description="The agents' health and metrics.")
     api_port: Port = Field(default=9115, description="The leader's API.")
     etcd_peer_port: Port = Field(
         default=2380, description="Between members of an etcd run by KAT.", **later("etcd")

@@ -85,6 +85,11 @@ def test_the_leader_s_name_and_port_are_those_of_the_configuration(tmp_path: Pat
     }
 
 
+def test_the_node_knows_where_it_is_asked_for_metrics(tmp_path: Path) -> None:
+    made_in(tmp_path, CONFIG.replace(b"apiPort: 9500", b"agentPort: 9501"))
+    assert read(tmp_path / "node/node.json")["agentPort"] == 9501
+
+
 def test_the_node_knows_whom_to_trust(tmp_path: Path) -> None:
     made = made_in(tmp_path)
     trust = read(tmp_path / "node/trust.json")

@@ -55,7 +55,7 @@ def test_a_leader_is_known_by_its_names_and_addresses(ca: Authority) -> None:
 
 
 def test_nodes_and_people_are_known_by_a_uri(ca: Authority) -> None:
-    assert alternatives(issue_node(ca, "u", "n1")) == ["kat://u/node/n1"]
+    assert alternatives(issue_node(ca, "u", "n1")) == ["kat://u/node/n1", "kat-agent"]
     assert alternatives(issue_admin(ca, "u", "admin")) == ["kat://u/user/admin"]
 
 
@@ -75,8 +75,23 @@ async def test_tls_takes_them_on_both_sides(ca: Authority, tmp_path: Path) -> No
     assert await uri_seen_by(server, client) == "kat://u/node/n1"
 
 
-async def test_a_node_cannot_pass_for_a_leader(ca: Authority, tmp_path: Path) -> None:
+@pytest.mark.parametrize("leader", ["127.0.0.1", "kat-leader", "n1"])
+async def test_a_node_cannot_pass_for_a_leader(ca: Authority, tmp_path: Path, leader: str) -> None:
+    server = context(ssl.Purpose.CLIENT_AUTH, ca, issue_node(ca, "u", leader), tmp_path)
+    client = context(ssl.Purpose.SERVER_AUTH, ca, issue_node(ca, "u", "n2"), tmp_path)
+    with pytest.raises(ssl.SSLCertVerificationError, match=r"mismatch|not valid for"):
+        await uri_seen_by(server, client, leader)
+
+
+async def test_a_node_is_an_agent_to_who_asks_for_metrics(ca: Authority, tmp_path: Path) -> None:
     server = context(ssl.Purpose.CLIENT_AUTH, ca, issue_node(ca, "u", "n1"), tmp_path)
+    server.verify_mode = ssl.CERT_REQUIRED
+    client = context(ssl.Purpose.SERVER_AUTH, ca, issue_admin(ca, "u", "ann"), tmp_path)
+    assert await uri_seen_by(server, client, "kat-agent") == "kat://u/user/ann"
+
+
+async def test_a_person_is_no_agent(ca: Authority, tmp_path: Path) -> None:
+    server = context(ssl.Purpose.CLIENT_AUTH, ca, issue_admin(ca, "u", "ann"), tmp_path)
     client = context(ssl.Purpose.SERVER_AUTH, ca, issue_node(ca, "u", "n2"), tmp_path)
     client.check_hostname = False
     with pytest.raises(ssl.SSLCertVerificationError, match="unsuitable certificate purpose"):
@@ -91,8 +106,10 @@ def context(purpose: ssl.Purpose, ca: Authority, pair: Pair, folder: Path) -> ss
     return made
 
 
-async def uri_seen_by(server: ssl.SSLContext, client: ssl.SSLContext) -> str:
-    """Connect once and return the URI in the client's certificate."""
+async def uri_seen_by(
+    server: ssl.SSLContext, client: ssl.SSLContext, name: str = "127.0.0.1"
+) -> str:
+    """Connect once to a server of this name and return the URI in the client's certificate."""
     seen: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     async def served(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -103,7 +120,9 @@ async def uri_seen_by(server: ssl.SSLContext, client: ssl.SSLContext) -> str:
     listening = await asyncio.start_server(served, "127.0.0.1", 0, ssl=server)
     async with listening:
         port = listening.sockets[0].getsockname()[1]
-        _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=client)
+        _, writer = await asyncio.open_connection(
+            "127.0.0.1", port, ssl=client, server_hostname=name
+        )
         uri = await asyncio.wait_for(seen, 5)
         writer.close()
     return uri
