@@ -50,7 +50,11 @@ def _link(name: str, **more: str) -> Shapes:
 
 
 _PLUGGED: Final = "kat-br0"
-_DNS: Final = {"Network_DNS": IP, "Network_Domains": f"~{DOMAIN}", "Network_DNSDefaultRoute": "no"}
+_DNS: Final = {
+    "Network_DNS": IP,
+    "Network_Domains": f"~{DOMAIN}",
+    **{f"Network_{key}": "no" for key in ("DNSDefaultRoute", "DNSOverTLS", "DNSSEC")},
+}
 _ADDRESS: Final = {"Network_Address": CIDR}
 _UNITS: Final = tuple(
     (re.compile(path), shape)
