@@ -4,14 +4,19 @@ Apart from all effects on this node: a leader that takes nothing any more holds 
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Final
 
 from agent.endpoint_records import Records
 from agent.ports import LeaderError, Session
 from katgen.names import InstanceKey
-from katgen.protocol import EndpointKnown, EndpointRecords, EndpointsTaken
+from katgen.protocol import EndpointKnown, EndpointRecords, EndpointsTaken, Note
+
+NOTES_MAX: Final = 100
+"""How many notes wait for a leader; of more, the newest."""
 
 
 @dataclass(slots=True)
@@ -22,6 +27,7 @@ class EndpointSession:
     _session: Session | None = None
     _is_full: bool = False
     _unsent: set[InstanceKey] = field(default_factory=set)
+    _notes: deque[Note] = field(default_factory=lambda: deque(maxlen=NOTES_MAX))
     _taken: int = 0
     _known: dict[InstanceKey, tuple[str, int]] = field(default_factory=dict)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
@@ -32,6 +38,11 @@ class EndpointSession:
         self._session, self._is_full, self._taken = session, True, 0
         self._unsent.clear()
         self._news.set()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a leader to tell."""
+        return self._session is not None
 
     def gone(self) -> None:
         """Stop telling: the session has ended, and nobody waits for an answer."""
@@ -44,6 +55,11 @@ class EndpointSession:
         if self._session is not None and instances:
             self._unsent.update(instances)
             self._news.set()
+
+    def note(self, instance: InstanceKey, reason: str, text: str) -> None:
+        """Have people hear what became of an own instance's health; with no leader, later."""
+        self._notes.append(Note(instance, reason, text))
+        self._news.set()
 
     def taken(self, number: int) -> None:
         """Have the leader hear that its news, up to this one, hold here."""
@@ -64,13 +80,20 @@ class EndpointSession:
         if session is None:
             return
         names = self.records.own if is_full else sorted(self._unsent & self.records.own.keys())
-        told = tuple(self.records.own[one] for one in names)
+        told, notes = tuple(self.records.own[one] for one in names), tuple(self._notes)
         self._unsent.clear()
         self._is_full, self._taken = False, 0
-        if told or is_full:
-            await session.send(EndpointRecords(told, full=is_full))
+        if told or notes or is_full:
+            await session.send(EndpointRecords(told, full=is_full, notes=notes))
+            self._forget(notes)
         if taken:
             await session.send(EndpointsTaken(taken))
+
+    def _forget(self, notes: Collection[Note]) -> None:
+        """Forget what has been told; newer ones may have pushed some of it out meanwhile."""
+        told = {id(one) for one in notes}
+        while self._notes and id(self._notes[0]) in told:
+            self._notes.popleft()
 
     # --- draining ---------------------------------------------------------------------------------
 

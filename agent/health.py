@@ -18,6 +18,7 @@ from agent.ports import NodePorts, UnfitError, UnitState
 from agent.probes import LIVENESS, READINESS, State
 from katgen.bundle import InstanceEntry, Probe
 from katgen.names import InstanceKey
+from katgen.protocol import UNHEALTHY
 
 _log = logging.getLogger(__name__)
 
@@ -46,16 +47,17 @@ class _Own:
 class Health:
     """The own instances. Give it units' states; it makes the checks, and restarts what is dead.
 
-    `noted` is given a text for people whenever an instance has been restarted, or could not be.
+    `noted` is given a reason (`protocol.NOTE_REASONS`) and a text for people whenever a probe has
+    failed for good, and an instance has been restarted or could not be.
     """
 
     def __init__(
         self,
         node: NodePorts,
         changed: Callable[[InstanceKey, bool], None],
-        noted: Callable[[InstanceKey, str], None] = lambda _instance, _text: None,
+        noted: Callable[[InstanceKey, str, str], None] = lambda _instance, _reason, _text: None,
     ) -> None:
-        self._node, self._changed = node, changed
+        self._node, self._changed, self._noted = node, changed, noted
         self._checks = Checks(node.systemd)
         hooks = Hooks(self._dead_run, self._revived, noted)
         self._restarts = Restarts(node.systemd, hooks)
@@ -179,8 +181,12 @@ class Health:
                 _log.warning("%s: %s, ignoring", own.entry.unit, err)
             self._said = str(err)
             return
-        state = probes.take(probe, run.states[probe.purpose], healthy=not why)
-        run.states[probe.purpose] = state
+        before = run.states[probe.purpose]
+        state = run.states[probe.purpose] = probes.take(probe, before, healthy=not why)
+        if probes.has_failed(before, state):
+            text = f"{probe.purpose} probe failed: {why}"
+            _log.info("%s: %s", own.entry.unit, text)
+            self._noted(own.entry.instance, UNHEALTHY, text)
         if probe.purpose == LIVENESS and not state.is_good:
             self._restarts.add(own.entry, why)
         self._tell(own)

@@ -9,6 +9,7 @@ from typing import Final
 from agent.ports import Systemd, UnfitError, UnitError
 from katgen.bundle import InstanceEntry
 from katgen.names import InstanceKey
+from katgen.protocol import KILLING, NOT_RESTARTED
 
 RESTART_S: Final = 3600
 """systemd's own deadlines for stop and start are shorter."""
@@ -22,12 +23,12 @@ class Hooks:
     """`dead_run`: the run that is not alive, when its turn has come, or None if it is by now.
 
     `revived`: that run has been ended. Its successor's state may be known before. `noted` is given
-    a text for people on each restart and each that failed.
+    a reason and a text for people on each restart and each that failed.
     """
 
     dead_run: Callable[[InstanceKey], Identity | None]
     revived: Callable[[InstanceKey, Identity], None]
-    noted: Callable[[InstanceKey, str], None]
+    noted: Callable[[InstanceKey, str, str], None]
 
 
 class Restarts:
@@ -81,15 +82,16 @@ class Restarts:
             await act(entry.unit, RESTART_S)
             now = (await self._systemd.states([entry.unit]))[entry.unit].active_state
         except (UnitError, UnfitError) as err:
-            self._note(entry, f"is not alive ({why}), and does not start again: {err}")
+            text = f"is not alive ({why}), and does not start again: {err}"
+            self._note(entry, NOT_RESTARTED, text)
             return
         if now != "active" and not is_last:
             return
         self._hooks.revived(entry.instance, run)
         self.counts[entry.instance] = self.counts.get(entry.instance, 0) + (not is_last)
         done = "stopped, as its restartPolicy is Never" if is_last else "restarted"
-        self._note(entry, f"was not alive ({why}): {done}")
+        self._note(entry, KILLING, f"was not alive ({why}): {done}")
 
-    def _note(self, entry: InstanceEntry, text: str) -> None:
+    def _note(self, entry: InstanceEntry, reason: str, text: str) -> None:
         _log.warning("%s %s", entry.unit, text)
-        self._hooks.noted(entry.instance, text)
+        self._hooks.noted(entry.instance, reason, text)

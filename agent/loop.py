@@ -17,7 +17,7 @@ again. Nothing but `work` changes what runs, except that altered packet rules ar
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from dataclasses import replace
 from typing import Final, Protocol
@@ -40,6 +40,7 @@ from agent.trust import RecordError
 from agent.until import first_of
 from katgen.diff import Verb
 from katgen.errors import KatError
+from katgen.names import InstanceKey
 from katgen.protocol import (
     Complaint,
     Drift,
@@ -77,9 +78,9 @@ class Agent:
         self._intake = Intake(node, config)
         elements = EndpointRules(node)
         self._rules = Rules(node, elements)
-        self._reporting = Reporting(node, config)
+        self._reporting = Reporting(node, config, self._restarts)
         self._endpoints = Endpoints(node, elements, self._reporting.problem)
-        self._health = Health(node, self._endpoints.own.turned)
+        self._health = Health(node, self._endpoints.own.turned, self._endpoints.session.note)
         self._session: Session | None = None
         self._wanted: SignedRecord | None = None
         self._is_resumed = False
@@ -286,6 +287,9 @@ class Agent:
             self._resettled.set()
 
     # --- what is heard and told -------------------------------------------------------------------
+
+    def _restarts(self) -> Mapping[InstanceKey, int]:
+        return self._health.restarts()
 
     async def _report(self) -> None:
         while True:

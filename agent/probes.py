@@ -40,6 +40,11 @@ def take(probe: Probe, state: State, *, healthy: bool) -> State:
     return State(state.is_good, state.is_sure, streak)
 
 
+def has_failed(before: State, after: State) -> bool:
+    """Whether a check was the one that made it sure that an instance is bad."""
+    return after.is_sure and not after.is_good and not (before.is_sure and not before.is_good)
+
+
 def first_wait_s(probe: Probe, running_s: float, share: float) -> float:
     """Return how long to wait for the first check of a unit that has run for so long.
 

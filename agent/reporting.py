@@ -9,7 +9,7 @@ from agent import state
 from agent.drift import file_drift, unit_drift
 from agent.ports import NodePorts, Session, UnfitError
 from agent.state import Applied, NodeConfig
-from agent.status import Now, Status
+from agent.status import Now, Restarts, Status
 from agent.wireguard_key import public_key
 from katgen.protocol import Complaint, Drift, Facts, Heartbeat, Hello, Report
 
@@ -22,9 +22,9 @@ LOOKS: Final = 20
 class Reporting:
     """Set `news` when something may have changed; `tell` then sends what there is to say."""
 
-    def __init__(self, node: NodePorts, config: NodeConfig) -> None:
+    def __init__(self, node: NodePorts, config: NodeConfig, restarts: Restarts = dict) -> None:
         self._node, self._config = node, config
-        self._status = Status(node, config.node)
+        self._status = Status(node, config.node, restarts)
         self._changed: set[str] | None = None
         self._problems: dict[str, tuple[Complaint, ...]] = {}
         self._drift: tuple[Drift, ...] = ()

@@ -1,6 +1,6 @@
 """What a node says of itself. Asked often, so that what has not changed is not asked for again."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -15,6 +15,7 @@ from katgen.protocol import Complaint, Drift, Facts, Report, UnitReport
 RUNS: Final = "/var/lib/kat/runs"
 """Holds an empty file for every finished run of a job; systemd forgets the unit itself."""
 LINES: Final = 20
+Restarts = Callable[[], Mapping[InstanceKey, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +30,14 @@ class Now:
 
 @dataclass(slots=True)
 class Status:
-    """A node's units, remembered between reports."""
+    """A node's units, remembered between reports.
+
+    `restarts` are those for want of life: systemd counts its own alone, and not after those.
+    """
 
     node: NodePorts
     name: NodeName
+    restarts: Restarts = dict
     states: dict[str, UnitState] = field(default_factory=dict)
     _lines: dict[str, tuple[float, tuple[str, ...]]] = field(default_factory=dict)
     _containers: dict[str, Container] = field(default_factory=dict)
@@ -98,15 +103,16 @@ class Status:
 
     async def _unit(self, unit: str, instances: Mapping[str, InstanceKey]) -> UnitReport:
         now, container = self.states[unit], self._containers.get(unit)
+        instance = instances.get(unit, InstanceKey(""))
         inactive = now.active_state == "inactive"
         marked = inactive and unit in instances and self._is_marked(unit)
         return UnitReport(
             unit=unit,
-            instance=instances.get(unit, InstanceKey("")),
+            instance=instance,
             active_state=now.active_state,
             sub_state="exited" if marked else now.sub_state,
             result=now.result,
-            restarts=now.restarts,
+            restarts=now.restarts + self.restarts().get(instance, 0),
             exit_code=now.exit_code,
             since=now.since,
             image_digest=self._digests.get(container.image_id, "") if container else "",

@@ -365,11 +365,30 @@ class UsageAnswer(msgspec.Struct, frozen=True, tag="usage", rename="camel"):
     units: tuple[Usage, ...]
 
 
+UNHEALTHY: Final = "Unhealthy"
+KILLING: Final = "Killing"
+NOT_RESTARTED: Final = "Failed"
+NOTE_REASONS: Final = frozenset({UNHEALTHY, KILLING, NOT_RESTARTED})
+"""What an agent may say of an instance's health; Kubernetes has events with these reasons."""
+
+
+class Note(msgspec.Struct, frozen=True, rename="camel"):
+    """What became of an instance's health, for people: an event of its workload."""
+
+    instance: InstanceKey
+    reason: str
+    text: str
+
+
 class EndpointRecords(msgspec.Struct, frozen=True, tag="endpoints", rename="camel"):
-    """Records of this node's own instances that have changed; `full`: all of them."""
+    """Records of this node's own instances that have changed; `full`: all of them.
+
+    `notes` are told once; those of a time without a leader come with the next session.
+    """
 
     records: tuple[EndpointRecord, ...]
     full: bool = False
+    notes: tuple[Note, ...] = ()
 
 
 class EndpointsTaken(msgspec.Struct, frozen=True, tag="endpoints-taken", rename="camel"):

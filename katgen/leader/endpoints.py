@@ -16,8 +16,9 @@ from katgen.leader.cluster import Cluster
 from katgen.leader.endpoint_fanout import Draining, Subscriber
 from katgen.leader.endpoint_places import Places, namespace_of
 from katgen.leader.events import Happening
+from katgen.leader.received import NOTES_MAX
 from katgen.names import InstanceKey, NodeName, WorkloadKey
-from katgen.protocol import EndpointKnown, EndpointRecord, EndpointRecords, ToAgent
+from katgen.protocol import EndpointKnown, EndpointRecord, EndpointRecords, Note, ToAgent
 
 BATCH_S: Final = 0.05
 """What comes so soon after a batch goes together with the next."""
@@ -83,9 +84,13 @@ class Endpoints:
         self._follow_plan()
         if self._places.rendered is None:  # it is not known yet what runs where
             before = self._early.get(node, EndpointRecords(()))
-            self._early[node] = EndpointRecords((*before.records, *said.records)[-EARLY_MAX:])
+            self._early[node] = EndpointRecords(
+                (*before.records, *said.records)[-EARLY_MAX:],
+                notes=(*before.notes, *said.notes)[-NOTES_MAX:],
+            )
             return
-        strange = {o.instance for o in said.records if not self._places.may_speak(node, o.instance)}
+        every = {o.instance for o in said.records} | {o.instance for o in said.notes}
+        strange = {one for one in every if not self._places.may_speak(node, one)}
         if strange:
             fields = {"node": node, "instance": min(strange), "count": len(strange)}
             _LOG.warning(
@@ -94,6 +99,7 @@ class Endpoints:
         for one in said.records:
             if one.instance not in strange:
                 self._take(node, one)
+        self._chronicle.record(*(_noted(node, n) for n in said.notes if n.instance not in strange))
         if said.full:
             self._spoken.add(node)
         self._cluster.notify()
@@ -147,7 +153,7 @@ class Endpoints:
         """Take in what was said before it was known what runs where."""
         early, self._early = self._early, {}
         for node, said in early.items():
-            self.told(node, EndpointRecords(said.records, full=True))
+            self.told(node, EndpointRecords(said.records, full=True, notes=said.notes))
         for node in [*self._nodes]:
             self.arrived(node)
 
@@ -208,6 +214,11 @@ class Endpoints:
         cluster, places = self._cluster, self._places
         while cluster.rendered is places.rendered and not places.is_over(cluster.applied):
             await cluster.changed()
+
+
+def _noted(node: NodeName, note: Note) -> Happening:
+    workload = WorkloadKey(note.instance.rpartition("/")[0])
+    return events.of_workload(workload, note.reason, f"{note.instance}: {note.text}", node)
 
 
 def _happenings(node: NodeName, record: EndpointRecord, before: str) -> Iterable[Happening]:

@@ -13,6 +13,7 @@ import msgspec
 from katgen.endpoints import STATES
 from katgen.model.network import is_link
 from katgen.protocol import (
+    NOTE_REASONS,
     Complaint,
     Drift,
     EndpointRecord,
@@ -20,6 +21,7 @@ from katgen.protocol import (
     EndpointsTaken,
     Facts,
     Failed,
+    Note,
     Pulled,
     PullProgress,
     Report,
@@ -37,6 +39,7 @@ LINES_MAX: Final = 50
 DIFF_MAX: Final = 20_000
 COMPLAINTS_MAX: Final = 64
 UNITS_MAX: Final = 5000
+NOTES_MAX: Final = 100
 DRIFT_MAX: Final = 1000
 CUSTOM_MAX: Final = 64
 """Kinds of custom resources of one node."""
@@ -78,7 +81,8 @@ def bounded(message: ToLeader) -> ToLeader:
 def _endpoints(message: EndpointRecords | EndpointsTaken) -> ToLeader:
     if isinstance(message, EndpointsTaken):
         return EndpointsTaken(_within(message.number, NUMBER_MAX))
-    return EndpointRecords(tuple(_records(message.records)), message.full)
+    records, notes = tuple(_records(message.records)), tuple(_notes(message.notes))
+    return EndpointRecords(records, message.full, notes)
 
 
 def _records(given: tuple[EndpointRecord, ...]) -> Iterator[EndpointRecord]:
@@ -87,6 +91,13 @@ def _records(given: tuple[EndpointRecord, ...]) -> Iterator[EndpointRecord]:
         is_short = max(len(one.instance), len(one.boot)) <= WORD_MAX
         if is_short and one.state in STATES and 0 <= one.sequence <= NUMBER_MAX:
             yield one
+
+
+def _notes(given: tuple[Note, ...]) -> Iterator[Note]:
+    """Yield the notes that can be meant, their words cut."""
+    for one in given[:NOTES_MAX]:
+        if len(one.instance) <= WORD_MAX and one.reason in NOTE_REASONS:
+            yield Note(one.instance, one.reason, one.text[:LINE_MAX])
 
 
 def _report(report: Report) -> Report:

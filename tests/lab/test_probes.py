@@ -1,5 +1,6 @@
 """Every kind of check on a real node: what turns bad is found out and acted on, and comes back."""
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -96,6 +97,19 @@ def test_what_is_not_alive_is_restarted_and_ready_again(kat: OneNode, name: str)
     unit = f"kat.default.{name}.0-1.service"
     again = f'test "$(systemctl show -P MainPID {unit})" != {before}'
     until(kat.node, f"{again} && systemctl is-active {unit} && {told(name, 'ready')}")
+
+
+def test_why_it_was_restarted_is_told_and_counted(kat: OneNode) -> None:
+    kat.apply(document(kat, "told", f"liveness: {HTTP}"))
+    until(kat.node, told("told", "ready"))
+    inside(kat, "told", "rm /tmp/ok")
+    until(kat.node, "katcall get events | grep -q 'Killing.*workload/told'")
+    until(kat.node, "katcall get instances | grep -Eq 'told/0-1 +running +1 '")
+    every = kat.ask("get", "events")["items"]
+    why = "GET http://10.100.0.N:8080/ok: status 404"
+    said = [(e["reason"], re.sub(r"0\.[0-9]+:8080", "0.N:8080", e["message"])) for e in every]
+    assert ("Unhealthy", f"default/told/0-1: liveness probe failed: {why}") in said
+    assert ("Killing", f"default/told/0-1: was not alive ({why}): restarted") in said
 
 
 def test_readiness_by_command_is_apart_from_liveness_by_command(kat: OneNode) -> None:

@@ -6,8 +6,17 @@ import pytest
 
 from agent.endpoint_effects import MEMORY
 from agent.endpoint_services import FOLDER
+from agent.endpoint_session import NOTES_MAX
+from agent.ports import LeaderError
 from katgen.names import InstanceKey
-from katgen.protocol import EndpointNews, EndpointRecord, EndpointRecords, EndpointsTaken, ToLeader
+from katgen.protocol import (
+    EndpointNews,
+    EndpointRecord,
+    EndpointRecords,
+    EndpointsTaken,
+    Note,
+    ToLeader,
+)
 from tests.fakes import FakeNode
 from tests.unit.agent.cluster import Cluster, FakeSession, instance, rules, target_unit
 from tests.unit.agent.traffic import (
@@ -229,6 +238,43 @@ async def test_the_leader_hears_everything_at_first_and_then_what_changes() -> N
         told = [one for one in session.sent if isinstance(one, EndpointRecords)]
         said = [(one.full, [(r.instance, r.state) for r in one.records]) for one in told]
         assert said == [(True, [(ONE, "ready"), (TWO, "notready")]), (False, [(TWO, "ready")])]
+
+
+def notes(session: FakeSession) -> list[str]:
+    """Return the texts that the leader has been told."""
+    told = [one for one in session.sent if isinstance(one, EndpointRecords)]
+    return [note.text for one in told for note in one.notes]
+
+
+async def test_what_becomes_of_health_is_told_once_and_at_once() -> None:
+    made, session = await stage(), FakeSession()
+    async with living(made):
+        made.endpoints.connected(session)
+        await passed(made)
+        made.endpoints.session.note(ONE, "Killing", "was not alive")
+        await passed(made)
+        said = EndpointRecords((), notes=(Note(ONE, "Killing", "was not alive"),))
+        assert session.sent[-1] == said
+        made.turn(ONE, ready=True)
+        await passed(made)
+        assert notes(session) == ["was not alive"]
+
+
+async def test_what_became_of_health_without_a_leader_is_told_to_the_next_leader() -> None:
+    class Broken(FakeSession):
+        async def send(self, message: ToLeader) -> None:
+            raise LeaderError(f"gone before {type(message).__name__}")
+
+    made, session = await stage(), FakeSession()
+    async with living(made):
+        made.endpoints.connected(Broken())
+        for number in range(NOTES_MAX + 1):
+            made.endpoints.session.note(ONE, "Unhealthy", f"failure {number}")
+            await passed(made)
+        made.endpoints.session.gone()
+        made.endpoints.connected(session)
+        await passed(made)
+        assert notes(session) == [f"failure {number}" for number in range(1, NOTES_MAX + 1)]
 
 
 async def test_a_leader_that_takes_nothing_holds_no_effect_up() -> None:

@@ -46,8 +46,8 @@ class World:
     def _changed(self, instance: InstanceKey, is_ready: bool) -> None:  # noqa: FBT001 -- as Health calls it
         self.said.append(f"{instance.removeprefix('shop/web/')[0]}{'+' if is_ready else '-'}")
 
-    def _noted(self, _: InstanceKey, text: str) -> None:
-        self.noted.append(text)
+    def _noted(self, _: InstanceKey, reason: str, text: str) -> None:
+        self.noted.append(f"{reason}: {text}")
 
     def follow(self, *entries: InstanceEntry) -> None:
         self.health.follow({one.instance: one for one in entries})
@@ -138,6 +138,23 @@ async def test_failures_in_a_row_make_not_ready_and_a_success_ready_again() -> N
         world.ready_command(works=True)
         await world.pass_s(10)
         assert world.said == ["0+", "0-", "0+"]
+
+
+async def test_why_a_probe_fails_is_told_once_for_each_time_that_it_turns() -> None:
+    told = ["Unhealthy: readiness probe failed: /bin/ready has not ended with 0 within 3 s"]
+    async with running() as world:
+        world.follow(entry(0, READY))
+        world.ready_command(works=False)
+        world.unit(0)
+        await world.pass_s(50)
+        assert world.noted == told
+        world.ready_command(works=True)
+        await world.pass_s(10)
+        world.ready_command(works=False)
+        await world.pass_s(10)
+        assert world.noted == told
+        await world.pass_s(10)
+        assert world.noted == told * 2
 
 
 async def test_that_a_new_one_is_not_ready_is_said_when_it_is_certain() -> None:
@@ -273,8 +290,10 @@ async def test_what_is_dead_is_not_ready_at_once_and_restarted(
         assert world.said == ["0+", "1+", "0-"]
         assert world.calls("systemd.restart") == 1
         assert world.health.restarts() == {key(0): 1}
+        why = "connecting to 10.100.0.10:80: connection refused"
         assert world.noted == [
-            "was not alive (connecting to 10.100.0.10:80: connection refused): restarted"
+            f"Unhealthy: liveness probe failed: {why}",
+            f"Killing: was not alive ({why}): restarted",
         ]
         world.unit(0, pid=8)
         assert world.said == ["0+", "1+", "0-", "0+"]
@@ -342,7 +361,8 @@ async def test_what_is_never_started_again_is_stopped(monkeypatch: pytest.Monkey
         world.alive[0] = False
         await world.pass_s(20)
         assert (world.calls("systemd.stop"), world.calls("systemd.restart")) == (1, 0)
-        assert world.noted[0].endswith("stopped, as its restartPolicy is Never")
+        assert world.noted[-1].startswith("Killing: was not alive")
+        assert world.noted[-1].endswith("stopped, as its restartPolicy is Never")
 
 
 async def test_a_restart_that_fails_is_told_and_tried_again(
@@ -352,7 +372,8 @@ async def test_a_restart_that_fails_is_told_and_tried_again(
         world.node.systemd.hanging = {unit(0)}
         world.alive[0] = False
         await world.pass_s(20)
-        assert "does not start again: restart of kat.shop.web.0-1.service" in world.noted[0]
+        assert world.noted[1].startswith("Failed: is not alive")
+        assert "does not start again: restart of kat.shop.web.0-1.service" in world.noted[1]
         world.node.systemd.hanging = set()
         await world.pass_s(10)
         assert world.health.restarts() == {key(0): 1}

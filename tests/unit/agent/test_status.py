@@ -3,6 +3,7 @@ import pytest
 from agent.ports import UnfitError
 from agent.status import Now, Status
 from katgen.bundle import Activation, Artifact, artifact
+from katgen.names import InstanceKey
 from katgen.protocol import Complaint, Report, UnitReport
 from tests.fakes import FakeNode
 from tests.unit.agent.cluster import IMAGE, NODE, TARGET, Cluster, instance, target_unit
@@ -31,6 +32,12 @@ async def test_a_node_that_runs_what_it_shall_is_in_sync() -> None:
 async def test_before_anything_is_applied_there_is_nothing_to_say() -> None:
     report = await Status(FakeNode().ports, NODE).report(Now())
     assert (report.epoch, report.generation, report.units) == (0, 0, ())
+
+
+async def test_restarts_are_those_of_systemd_and_those_for_want_of_life() -> None:
+    node, _ = await in_place(WEB)
+    status = Status(node.ports, NODE, lambda: {InstanceKey("shop/web/0-1"): 2})
+    assert [one.restarts for one in (await status.report(Now())).units] == [2]
 
 
 async def test_a_failure_comes_with_its_last_lines_read_once() -> None:

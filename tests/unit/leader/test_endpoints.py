@@ -11,11 +11,13 @@ from katgen.leader.store import Transaction
 from katgen.leader.store.memory import MemoryStore
 from katgen.names import InstanceKey, NodeName, WorkloadKey
 from katgen.protocol import (
+    NOTE_REASONS,
     EndpointKnown,
     EndpointNews,
     EndpointRecord,
     EndpointRecords,
     EndpointsTaken,
+    Note,
 )
 from tests.fakes.agents import Box, FakeAgent, leader
 from tests.unit.leader.given import workload
@@ -338,6 +340,39 @@ async def test_what_is_said_before_the_plan_is_read_counts_once_it_is() -> None:
         task.cancel()
     await asyncio.gather(serving, running, return_exceptions=True)
     await store.close()
+
+
+async def heard_of(box: Box) -> list[tuple[str, str, str]]:
+    """Return reason, node and message of what an agent said of health."""
+    every = await box.chronicle.events("default", "web")
+    return [(e.reason, e.node, e.message) for e in every if e.reason in NOTE_REASONS]
+
+
+async def test_what_becomes_of_health_is_an_event_of_the_workload() -> None:
+    async with trio() as made:
+        owner, web = made.home("default/web")
+        mark = made.box.cluster.mark
+        owner.say(EndpointRecords((), notes=(Note(web, "Killing", "was not alive: restarted"),)))
+        await made.passed()
+        text = f"{web}: was not alive: restarted"
+        assert await heard_of(made.box) == [("Killing", owner.node, text)]
+        assert made.box.cluster.mark == mark
+
+
+async def test_what_a_node_says_of_the_health_of_another_s_instance_is_no_event() -> None:
+    async with trio() as made:
+        owner, web = made.home("default/web")
+        made.others(owner)[0].say(EndpointRecords((), notes=(Note(web, "Killing", "a lie"),)))
+        await made.passed()
+        assert await heard_of(made.box) == []
+
+
+def test_notes_are_cut_and_those_of_another_reason_are_not_taken() -> None:
+    web = InstanceKey("default/web/0-1")
+    long, strange = Note(web, "Unhealthy", "x" * 10_000), Note(web, "Promoted", "")
+    told = bounded(EndpointRecords((), notes=(strange, *(long,) * 200)))
+    assert isinstance(told, EndpointRecords)
+    assert [len(one.text) for one in told.notes] == [1024] * 99
 
 
 def test_of_records_that_cannot_be_meant_none_is_taken() -> None:
