@@ -46,6 +46,26 @@ class Request:
     """Names of uploaded files → names that the user knows them by."""
 
 
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """How long lines are waited for; None is for ever.
+
+    `until` is a time of the monotonic clock; `silence_s` is without a line.
+    """
+
+    until: float | None = None
+    silence_s: float | None = None
+
+    def left_s(self) -> float | None:
+        """Return how long the next line may take."""
+        ends = [] if self.until is None else [self.until - time.monotonic()]
+        ends += [] if self.silence_s is None else [self.silence_s]
+        return min(ends, default=None)
+
+
+_FOR_EVER: Final = Wait()
+
+
 def path(*parts: str) -> str:
     """Return a path of these parts, each of which may hold anything."""
     return "".join(f"/{quote(part, safe='')}" for part in parts)
@@ -76,17 +96,12 @@ class Leader:
         finally:
             connection.close()
 
-    def lines(
-        self, request: Request, as_type: type[T], deadline: float | None = None
-    ) -> Iterator[T]:
-        """Yield the answer's JSON lines as they come. Raises LeaderError, TimeoutError.
-
-        `deadline` is a time of the monotonic clock, which ends the wait; None waits for ever.
-        """
+    def lines(self, request: Request, as_type: type[T], wait: Wait = _FOR_EVER) -> Iterator[T]:
+        """Yield the answer's JSON lines as they come. Raises LeaderError, TimeoutError."""
         connection = self._connected()
         try:
             response = self._opened(connection, request)
-            while line := _next_line(connection.sock, response, deadline):
+            while line := _next_line(connection.sock, response, wait):
                 if line.strip():
                     yield self._decoded(line, as_type)
         except TimeoutError:
@@ -171,12 +186,10 @@ class Leader:
         return failure(what, hint, Exit.UNREACHABLE)
 
 
-def _next_line(
-    sock: socket.socket | None, response: http.client.HTTPResponse, deadline: float | None
-) -> bytes:
+def _next_line(sock: socket.socket | None, response: http.client.HTTPResponse, wait: Wait) -> bytes:
     """Return one line, b'' at the end. Raises TimeoutError."""
     if sock is not None:
-        left = None if deadline is None else deadline - time.monotonic()
+        left = wait.left_s()
         if left is not None and left <= 0:
             raise TimeoutError
         sock.settimeout(left)

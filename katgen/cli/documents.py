@@ -12,6 +12,7 @@ class Listing(msgspec.Struct):
     """Several documents of one kind."""
 
     items: tuple[dict[str, object], ...] = ()
+    metadata: dict[str, object] = {}
 
 
 def find(document: object, path: str) -> object:

@@ -1,35 +1,64 @@
 """Documents from a leader, by kind and name."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from http import HTTPStatus
+from typing import Final
 
 from katgen.cli.connection import Leader, Request, path
-from katgen.cli.documents import Document, Listing, name
-from katgen.cli.documents import namespace as namespace_of
-from katgen.cli.failures import failure
+from katgen.cli.documents import Document, Listing, name, text
+from katgen.cli.failures import LeaderError, failure
 from katgen.cli.nouns import BY_KIND, Noun
 
 EVERYWHERE = ""
 """In the place of a namespace: all of them."""
+CHUNK: Final = 500
+"""Objects in one answer; a list of many comes in several, all of one moment."""
+_NO_QUERY: Final[Mapping[str, str]] = {}
 
 
 def listed(
-    leader: Leader, noun: Noun, namespace: str, query: Mapping[str, str] | None = None
+    leader: Leader,
+    noun: Noun,
+    namespace: str,
+    query: Mapping[str, str] = _NO_QUERY,
+    *,
+    chunk: int = CHUNK,
 ) -> Sequence[Document]:
-    """Return all objects of a kind in a namespace. Raises LeaderError."""
-    query = dict(query or {})
-    if noun.kind == "Instance" and query:
-        return _of_workloads(leader, namespace, query)
+    """Return all objects of a kind in a namespace; `chunk` 0 means all at once.
+
+    Raises LeaderError.
+    """
+    asked = collection(noun, namespace, query)
+    if noun.kind == "ClusterConfiguration":
+        return [leader.ask(asked, dict[str, object])]
+    try:
+        return [one for page in _pages(leader, asked, chunk) for one in page]
+    except LeaderError as err:
+        if err.status != HTTPStatus.GONE:
+            raise
+    # So much has changed since its first page that it cannot be continued.
+    return leader.ask(asked, Listing).items
+
+
+def collection(noun: Noun, namespace: str, query: Mapping[str, str] = _NO_QUERY) -> Request:
+    """Return what asks for the objects of a kind in a namespace."""
     if noun.kind == "Event":
-        if namespace:
-            query["namespace"] = namespace
-        where = path(noun.plural)
-    elif noun.kind == "ClusterConfiguration":
-        return [leader.ask(Request(path(noun.plural)), dict[str, object])]
-    elif noun.is_namespaced and namespace:
-        where = path("n", namespace, noun.plural)
-    else:
-        where = path(noun.plural)
-    return leader.ask(Request(where, query=query), Listing).items
+        within = {"namespace": namespace} if namespace else {}
+        return Request(path(noun.plural), query={**within, **query})
+    if noun.is_namespaced and namespace:
+        return Request(path("n", namespace, noun.plural), query=query)
+    return Request(path(noun.plural), query=query)
+
+
+def _pages(leader: Leader, asked: Request, chunk: int) -> Iterator[Sequence[Document]]:
+    query = {**asked.query, **({"limit": str(chunk)} if chunk else {})}
+    while True:
+        page = leader.ask(Request(asked.path, query=query), Listing)
+        yield page.items
+        token = text(page.metadata, "continue")
+        if not token:
+            return
+        query["continue"] = token
 
 
 def named(leader: Leader, noun: Noun, namespace: str, names: Iterable[str]) -> Sequence[Document]:
@@ -60,19 +89,15 @@ def workload_of(instance: Document) -> str:
     return name(instance).partition("/")[0]
 
 
-def _of_workloads(leader: Leader, scope: str, query: Mapping[str, str]) -> Sequence[Document]:
-    """Return the instances of those workloads that a label selector takes."""
-    fitting = {
-        (namespace_of(one), name(one)) for one in listed(leader, BY_KIND["Workload"], scope, query)
-    }
-    every = instances(leader, scope)
-    return [one for one in every if (namespace_of(one), workload_of(one)) in fitting]
-
-
 def _instances(every: Sequence[Document], given: str, namespace: str) -> Sequence[Document]:
     """Return an instance by its name, or a workload's by that of the workload."""
     found = [one for one in every if given in {name(one), workload_of(one)}]
     if not found:
-        what = f"there is no instance {given!r} in the namespace {namespace!r}"
-        raise failure(what, f"katcall get instances -n {namespace} shows what there is")
+        raise no_instance(given, namespace)
     return found
+
+
+def no_instance(given: str, namespace: str) -> LeaderError:
+    """Return the error that there is none of this name."""
+    what = f"there is no instance {given!r} in the namespace {namespace!r}"
+    return failure(what, f"katcall get instances -n {namespace} shows what there is")

@@ -38,11 +38,15 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A heading and what stands below it; `is_wide` ones appear with `-o wide` only."""
+    """A heading and what stands below it; `is_wide` ones appear with `-o wide` only.
+
+    `is_age`: it says something else every second, which is no news.
+    """
 
     head: str
     cell: Callable[[Document, Scene], str]
     is_wide: bool = False
+    is_age: bool = False
 
 
 def _at(head: str, path: str, *, is_wide: bool = False) -> Column:
@@ -50,7 +54,9 @@ def _at(head: str, path: str, *, is_wide: bool = False) -> Column:
 
 
 def _since(head: str, path: str) -> Column:
-    return Column(head, lambda document, scene: since(moment(document, path), scene.now))
+    return Column(
+        head, lambda document, scene: since(moment(document, path), scene.now), is_age=True
+    )
 
 
 def _image(document: Document, _: Scene) -> str:
@@ -62,14 +68,27 @@ def own_instances(workload: Document, scene: Scene) -> Sequence[Document]:
     return scene.instances.get(f"{namespace(workload)}/{name(workload)}", ())
 
 
-def _ready(workload: Document, scene: Scene) -> str:
-    own = own_instances(workload, scene)
-    done = sum(text(one, "state") in {"running", "finished"} for one in own)
-    is_service = text(workload, "spec.type") == "Service"
-    wanted = int(number(workload, "spec.replicas") or 1) if is_service else len(own)
-    if is_service and find(workload, "spec.replicas") == 0:
-        wanted = 0
-    return f"{done}/{wanted}"
+def _ready(workload: Document, _: Scene) -> str:
+    """Return how many get traffic, of a Job how many run or have ended well; and how many should.
+
+    That of a Service may be written already, and not planned yet.
+    """
+    kind = text(workload, "spec.type")
+    done = number(workload, "status.running" if kind == "Job" else "status.ready")
+    wanted = number(workload, "status.wanted")
+    if kind == "Service":
+        replicas = find(workload, "spec.replicas")
+        wanted = number(workload, "spec.replicas") if replicas is not None else max(wanted, 1)
+    return f"{done:.0f}/{wanted:.0f}"
+
+
+_ENDPOINTS: Final = {"ready": "yes", "notready": "no", "": "-"}
+
+
+def _endpoint(instance: Document, _: Scene) -> str:
+    """Return whether it gets traffic; `-` if nobody has said so, or it never does (a Job)."""
+    state = text(instance, "endpoint")
+    return _ENDPOINTS.get(state, state)
 
 
 def status_text(workload: Document, _: Scene | None = None) -> str:
@@ -120,6 +139,7 @@ COLUMNS: Final[Mapping[str, tuple[Column, ...]]] = {
     ),
     "Instance": (
         _NAME,
+        Column("READY", _endpoint),
         _at("STATE", "state"),
         _at("RESTARTS", "restarts"),
         _at("NODE", "node"),
@@ -181,11 +201,22 @@ def table(
     has_namespace: bool = False,
 ) -> Iterator[str]:
     """Yield a table's lines, styled, its heading first."""
+    chosen = columns(kind, is_wide=is_wide, has_namespace=has_namespace)
+    rows = [[one.cell(document, scene) for one in chosen] for document in documents]
+    yield from aligned([one.head for one in chosen], rows)
+
+
+def label(document: Document) -> str:
+    """Return what names a document beside its kind: `web`, of a plan its number."""
+    return name(document) or text(document, "generation") or text(document, "name")
+
+
+def columns(kind: str, *, is_wide: bool, has_namespace: bool) -> Sequence[Column]:
+    """Return the columns of a kind."""
     chosen = [one for one in COLUMNS[kind] if is_wide or not one.is_wide]
     if has_namespace:
         chosen.insert(0, _EVENT_NAMESPACE if kind == "Event" else NAMESPACE)
-    rows = [[one.cell(document, scene) for one in chosen] for document in documents]
-    yield from aligned([one.head for one in chosen], rows)
+    return chosen
 
 
 def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -193,12 +224,17 @@ def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]
     shown = [[visible(cell) for cell in row] for row in (head, *rows)]
     widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
     for index, row in enumerate(shown):
-        last = max((i for i, cell in enumerate(row) if cell), default=-1)
-        cells = [
-            _cell(cell, width if i < last else 0, is_head=index == 0)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        yield "  ".join(cells[: last + 1])
+        yield styled_row(row, widths, is_head=index == 0)
+
+
+def styled_row(row: Sequence[str], widths: Sequence[int], *, is_head: bool = False) -> str:
+    """Return a line of cells that are visible as they are."""
+    last = max((i for i, cell in enumerate(row) if cell), default=-1)
+    cells = [
+        _cell(cell, width if i < last else 0, is_head=is_head)
+        for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+    ]
+    return "  ".join(cells[: last + 1])
 
 
 def _cell(text: str, width: int, *, is_head: bool) -> str:

@@ -6,7 +6,7 @@ from typing import Final
 
 import click
 
-from katgen.cli.connection import Leader, Request, path
+from katgen.cli.connection import Leader, Request, Wait, path
 from katgen.cli.exits import Exit
 from katgen.cli.failures import LeaderError, failure
 from katgen.cli.output import Form, remark, say, visible
@@ -57,7 +57,7 @@ def _states(leader: Leader, revision: str, deadline: float) -> Iterator[Progress
     is_told = False
     while True:
         try:
-            for one in leader.lines(request, Progress, deadline):
+            for one in leader.lines(request, Progress, Wait(deadline)):
                 yield one
                 if one.phase in _ENDS:
                     return

@@ -19,6 +19,7 @@ LOGS = (
 HELD: dict[str, Any] = {
     "wanted": 1,
     "running": 0,
+    "ready": 0,
     "state": "failed",
     "message": "shop/db/0-1 on b failed: no space left on device",
     "revision": "41aa",
@@ -76,6 +77,7 @@ def workload() -> dict[str, Any]:
         "status": {
             "wanted": 2,
             "running": 2,
+            "ready": 2,
             "state": "running",
             "message": "",
             "revision": "5f3a",
@@ -101,6 +103,7 @@ def _instance(name: str, node: str, address: str, **more: object) -> dict[str, A
         "image": DIGEST,
         "health": "",
         "lines": [],
+        "endpoint": "ready",
         **more,
     }
 
@@ -111,7 +114,7 @@ def _objects() -> dict[str, Any]:
     db["spec"] = {"type": "Service", "replicas": 1, "source": {"image": "localhost/db:9"}}
     db["status"] = HELD
     failed = _instance(
-        "db/0-1", "b", "10.100.1.11", state="failed", restarts=3, exitCode=1,
+        "db/0-1", "b", "10.100.1.11", state="failed", restarts=3, exitCode=1, endpoint="notready",
         lines=["starting", "no space left on device"],
     )  # fmt: skip
     running = (

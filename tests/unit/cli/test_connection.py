@@ -246,4 +246,4 @@ def test_two_leaders_have_two_contexts(tmp_path: Path, monkeypatch: Patch) -> No
         known["contexts"]["other"] = {"server": other.url, "ca": other.ca, "token": TOKEN}
         (tmp_path / "config.json").write_text(json.dumps(known))
         run(["get", "nodes", "--context", "other"])
-        assert (one.lines, other.lines) == ([], ["GET /nodes"])
+        assert (one.lines, other.lines) == ([], ["GET /nodes limit=500"])

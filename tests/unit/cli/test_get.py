@@ -37,10 +37,10 @@ def test_all_namespaces_and_several_kinds(capsys: Captured) -> None:
         "shop       web   Service  2/2    running                     3h1m\n"
         "\n"
         "== instances\n"
-        "NAMESPACE  NAME     STATE    RESTARTS  NODE  ADDRESS      SINCE\n"
-        "shop       db/0-1   failed   3         b     10.100.1.11  25m\n"
-        "shop       web/0-3  running  0         a     10.100.0.10  25m\n"
-        "shop       web/1-4  running  0         b     10.100.1.10  25m\n"
+        "NAMESPACE  NAME     READY  STATE    RESTARTS  NODE  ADDRESS      SINCE\n"
+        "shop       db/0-1   no     failed   3         b     10.100.1.11  25m\n"
+        "shop       web/0-3  yes    running  0         a     10.100.0.10  25m\n"
+        "shop       web/1-4  yes    running  0         b     10.100.1.10  25m\n"
     )
 
 
@@ -99,15 +99,78 @@ def test_a_workloads_name_stands_for_its_instances(capsys: Captured) -> None:
 
 def test_labels_are_the_leaders_to_compare(leader: FakeLeader) -> None:
     run(["get", "cm", "-n", "shop", "-l", "tier=front,a=b"])
-    assert leader.lines == ["GET /n/shop/configs labelSelector=tier=front,a=b"]
+    assert leader.lines == ["GET /n/shop/configs labelSelector=tier=front,a=b limit=500"]
 
 
-def test_instances_have_the_labels_of_their_workloads(leader: FakeLeader, capsys: Captured) -> None:
-    leader.answer("GET /n/shop/workloads", {"items": [workload()]})
-    assert printed(capsys, "get", "inst", "-n", "shop", "-l", "tier=front", "-o", "name") == (
-        "instance/web/0-3\ninstance/web/1-4\n"
+def test_so_are_fields_also_of_instances(leader: FakeLeader) -> None:
+    run(["get", "inst", "-A", "-l", "tier=front", "--field-selector", "node=b,state!=running"])
+    assert leader.lines == [
+        "GET /instances labelSelector=tier=front fieldSelector=node=b,state!=running limit=500"
+    ]
+
+
+def page(token: str, *documents: object) -> dict[str, object]:
+    return {"kind": "ConfigList", "metadata": {"continue": token}, "items": [*documents]}
+
+
+def test_a_long_list_comes_in_pages_and_is_one_list(leader: FakeLeader, capsys: Captured) -> None:
+    one, two = ({"metadata": {"name": name}} for name in ("one", "two"))
+    leader.answer("GET /n/shop/configs", page("next", one))
+    leader.reply_later("GET /n/shop/configs", page("", two))
+    assert printed(capsys, "get", "cm", "-n", "shop", "--chunk-size", "1", "-o", "name") == (
+        "config/one\nconfig/two\n"
     )
-    assert leader.lines[0] == "GET /n/shop/workloads labelSelector=tier=front"
+    assert leader.lines == [
+        "GET /n/shop/configs limit=1",
+        "GET /n/shop/configs limit=1 continue=next",
+    ]
+
+
+def test_a_list_that_cannot_be_continued_is_asked_for_as_a_whole(leader: FakeLeader) -> None:
+    leader.refuse("GET /n/shop/configs", 410, "what happened since is not remembered")
+    leader.reply_later("GET /n/shop/configs", page("", workload()))
+    assert run(["get", "cm", "-n", "shop"]) == 0
+    assert leader.lines == ["GET /n/shop/configs limit=500", "GET /n/shop/configs"]
+
+
+def test_everything_at_once_if_that_is_wanted(leader: FakeLeader) -> None:
+    run(["get", "cm", "-n", "shop", "--chunk-size", "0"])
+    assert leader.lines == ["GET /n/shop/configs"]
+
+
+@pytest.mark.parametrize(
+    ("state", "shown"), [("ready", "yes"), ("notready", "no"), ("draining", "draining"), ("", "-")]
+)
+def test_an_instance_says_whether_it_gets_traffic(
+    leader: FakeLeader, capsys: Captured, state: str, shown: str
+) -> None:
+    one = {"metadata": {"name": "web/0-1"}, "state": "running", "endpoint": state}
+    leader.answer("GET /n/shop/instances", {"items": [one]})
+    assert printed(capsys, "get", "inst", "-n", "shop").splitlines()[1].split() == [
+        "web/0-1", shown, "running",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("spec", "status", "shown"),
+    [
+        ({"type": "Service", "replicas": 3}, {"wanted": 2, "running": 2, "ready": 1}, "1/3"),
+        ({"type": "Service", "replicas": 0}, {"wanted": 0, "running": 0, "ready": 0}, "0/0"),
+        ({"type": "Service"}, {"wanted": 0, "running": 0, "ready": 0}, "0/1"),
+        ({"type": "DaemonService"}, {"wanted": 4, "running": 4, "ready": 3}, "3/4"),
+        ({"type": "Job"}, {"wanted": 1, "running": 1, "ready": 0}, "1/1"),
+    ],
+)
+def test_a_workload_says_how_many_of_its_instances_get_traffic(
+    leader: FakeLeader,
+    capsys: Captured,
+    spec: dict[str, object],
+    status: dict[str, object],
+    shown: str,
+) -> None:
+    one = {"kind": "Workload", "metadata": {"name": "web"}, "spec": spec, "status": status}
+    leader.answer("GET /n/shop/workloads", {"items": [one]})
+    assert printed(capsys, "get", "wl", "-n", "shop").splitlines()[1].split()[2] == shown
 
 
 @pytest.mark.usefixtures("leader")
@@ -127,7 +190,11 @@ def test_what_a_node_says_of_itself_cannot_colour_a_terminal(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["wl", "-w"], "-w comes with watches, which are not built yet"),
+        (["wl,inst", "-w"], "-w goes with one kind, or one name"),
+        (["wl", "web", "db", "-w"], "-w goes with one kind, or one name"),
+        (["cc", "-w"], "-w does not go with clusterconfiguration"),
+        (["wl", "web", "-l", "a=b"], "a selector does not go with names"),
+        (["cc", "--field-selector", "a=b"], "there is but one clusterconfiguration"),
         (["cats"], "there is no kind 'cats'; there are workloads, instances, nodes"),
         (["wl", "web", "-A"], "a name is one of a namespace; use -n, not -A"),
         (["events", "-l", "a=b"], "-l does not go with events"),

@@ -206,9 +206,9 @@ class TestDescribe:
             "Created:   3h1m ago\n"
             "Version:   2\n"
             "\n"
-            "NAME     STATE    RESTARTS  NODE  ADDRESS      SINCE\n"
-            "web/0-3  running  0         a     10.100.0.10  25m\n"
-            "web/1-4  running  0         b     10.100.1.10  25m\n"
+            "NAME     READY  STATE    RESTARTS  NODE  ADDRESS      SINCE\n"
+            "web/0-3  yes    running  0         a     10.100.0.10  25m\n"
+            "web/1-4  yes    running  0         b     10.100.1.10  25m\n"
             "\n"
             "INSTANCE  UNIT\n"
             "web/0-3   kat.shop.web.0-3.service\n"
@@ -270,7 +270,7 @@ def test_events_of_a_workload(leader: FakeLeader, capsys: Captured) -> None:
         "AGE  COUNT  REASON  OBJECT       MESSAGE\n"
         "25m  3      Failed  workload/db  kat.shop.db.0-1.service: exit code 1\n"
     )
-    assert leader.lines == ["GET /events namespace=shop workload=db"]
+    assert leader.lines == ["GET /events namespace=shop workload=db limit=500"]
 
 
 @pytest.mark.usefixtures("leader")
