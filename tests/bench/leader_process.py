@@ -1,5 +1,6 @@
 """A real kat-leader with TLS and SQLite in a folder of its own, for figures and soaks."""
 
+import asyncio
 import os
 import shutil
 import socket
@@ -16,11 +17,16 @@ from typing import IO
 
 import aiohttp
 
+from katgen.leader.backend import FILE
 from katgen.leader.init import Made, Options, init
+from katgen.leader.store import Transaction
+from katgen.leader.store.sqlite import SqliteStore
+from katgen.leader.tokens import make_token
 from tests.environment import REPOSITORY
 
 NOBODY = 65534
 READY_S = 60.0
+PEOPLE = 15
 MIB = 1 << 20
 _CODE = "from katgen.leader.main import main; main()"
 
@@ -32,12 +38,13 @@ class Running:
     pid: int
     url: str
     ca: str
-    token: str
+    tokens: tuple[str, ...]
+    """Of several people: one alone may not ask as often as a leader can answer."""
+    folder: Path
 
-    @property
-    def headers(self) -> Mapping[str, str]:
+    def headers(self, person: int = 0) -> Mapping[str, str]:
         """Return who asks."""
-        return {"Authorization": f"Bearer {self.token}"}
+        return {"Authorization": f"Bearer {self.tokens[person % len(self.tokens)]}"}
 
     def rss_mib(self) -> float:
         """Return what the process has in memory."""
@@ -57,11 +64,12 @@ def leader() -> Iterator[Running]:
     folder.chmod(0o755)
     try:
         made, port = _made(folder)
+        tokens = (made.token, *asyncio.run(_people(folder / "leader" / FILE)))
         with (folder / "log").open("wb") as log, _started(folder, log) as process:
             try:
                 _wait(port, process, folder)
                 ca = (folder / "node/ca.crt").read_text()
-                yield Running(process.pid, f"https://127.0.0.1:{port}", ca, made.token)
+                yield Running(process.pid, f"https://127.0.0.1:{port}", ca, tokens, folder)
             finally:
                 process.terminate()
                 process.wait(30)
@@ -70,9 +78,7 @@ def leader() -> Iterator[Running]:
 
 
 def _made(folder: Path) -> tuple[Made, int]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     spec = f"{{clusterCIDR: 10.20.0.0/16, serviceCIDR: 10.21.0.0/16, apiPort: {port}}}"
     config = f"""\
 apiVersion: kat/v1alpha1
@@ -91,6 +97,24 @@ spec: {spec}
     )
     init(options, told.append)
     return told[0], port
+
+
+async def _people(path: Path) -> list[str]:
+    """Return the tokens of people who are made here."""
+    new = [make_token(f"p{number}", "admin", "now") for number in range(PEOPLE)]
+    store = await SqliteStore.open(path)
+    await store.commit(Transaction(puts={one.path: one.value for one in new}))
+    await store.close()
+    for one in path.parent.glob(f"{path.name}*"):
+        os.chown(one, NOBODY, NOBODY)
+    return [one.text for one in new]
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _started(folder: Path, log: IO[bytes]) -> "subprocess.Popen[bytes]":
@@ -128,7 +152,7 @@ async def client(running: Running, connections: int) -> AsyncIterator[aiohttp.Cl
     async with aiohttp.ClientSession(
         running.url,
         connector=connector,
-        headers=running.headers,
+        headers=running.headers(),
         timeout=aiohttp.ClientTimeout(total=None),
         read_bufsize=1 << 16,
     ) as session:
