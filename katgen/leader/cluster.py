@@ -1,7 +1,7 @@
 """The cluster as the leader sees it now, in memory: written by the loop, read by the API."""
 
 import asyncio
-from collections.abc import Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -63,7 +63,13 @@ class Cluster:
     left: frozenset[WorkloadKey] = frozenset()
     runs: dict[NodeName, Mapping[InstanceKey, Run]] = field(default_factory=dict)
     endpoints: dict[InstanceKey, str] = field(default_factory=dict)
-    """The last state that agents told of instances: `katgen.endpoints`; it makes no plan."""
+    """The last state that agents told of instances: `katgen.endpoints`."""
+    spoken: set[NodeName] = field(default_factory=set)
+    """Nodes that have told the states of all their instances since this leader began."""
+    rolling: Mapping[WorkloadKey, str] = field(default_factory=dict)
+    """Workloads whose instances are being replaced step by step, and why one stands still."""
+    on_step: Callable[[], None] = lambda: None
+    """Called when a rollout may go on; what else is said of instances makes no plan."""
     _pending_since: Mapping[WorkloadKey, float] = field(default_factory=dict)
     _requests: dict[int, str] = field(default_factory=dict)
     _touched: dict[int, frozenset[WorkloadKey]] = field(default_factory=dict)
@@ -75,6 +81,11 @@ class Cluster:
         """Wake whoever waits for news."""
         self._changed.set()
         self._changed = asyncio.Event()
+
+    def may_step(self, workload: WorkloadKey | None = None) -> None:
+        """Say that something has changed on which steps of a rollout depend; None: of any."""
+        if workload in self.rolling if workload is not None else self.rolling:
+            self.on_step()
 
     def changed(self) -> Coroutine[Any, Any, object]:
         """Return what waits for the next news after this call: look, call, then wait."""
@@ -144,6 +155,8 @@ class Cluster:
             wanted=self.wanted,
             left=self.left,
             runs=self.runs,
+            endpoints=self.endpoints,
+            rolling=self.rolling,
         )
 
     def instances(self) -> Sequence[Instance]:

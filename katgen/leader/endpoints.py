@@ -51,7 +51,6 @@ class Endpoints:
         self._records: dict[InstanceKey, EndpointRecord] = {}
         self._owners: dict[InstanceKey, NodeName] = {}
         self._nodes: dict[NodeName, Subscriber] = {}
-        self._spoken: set[NodeName] = set()
         self._early: dict[NodeName, EndpointRecords] = {}
         self._draining = Draining(self._known)
         self._news = asyncio.Event()
@@ -66,7 +65,9 @@ class Endpoints:
         """
         self._follow_plan()
         others = self._places.owners() - {node}
-        made = self._nodes[node] = Subscriber(is_full=bool(others) and others <= self._spoken)
+        made = self._nodes[node] = Subscriber(
+            is_full=bool(others) and others <= self._cluster.spoken
+        )
         made.pending = {
             one: record
             for one, record in self._records.items()
@@ -101,7 +102,8 @@ class Endpoints:
                 self._take(node, one)
         self._chronicle.record(*(_noted(node, n) for n in said.notes if n.instance not in strange))
         if said.full:
-            self._spoken.add(node)
+            self._cluster.spoken.add(node)
+            self._cluster.may_step()
         self._cluster.notify()
         self._news.set()
 
@@ -122,6 +124,8 @@ class Endpoints:
         self._records[record.instance], self._owners[record.instance] = record, node
         before = self._cluster.endpoints.get(record.instance, "")
         self._cluster.endpoints[record.instance] = record.state
+        if record.state != before:
+            self._cluster.may_step(_workload_of(record.instance))
         self._chronicle.record(*_happenings(node, record, before))
         heard_by = (n for n in self._nodes if n != node)
         others = [n for n in heard_by if self._places.concerns(n, record.instance)]
@@ -221,12 +225,16 @@ def _noted(node: NodeName, note: Note) -> Happening:
     return events.of_workload(workload, note.reason, f"{note.instance}: {note.text}", node)
 
 
+def _workload_of(instance: InstanceKey) -> WorkloadKey:
+    return WorkloadKey(instance.rpartition("/")[0])
+
+
 def _happenings(node: NodeName, record: EndpointRecord, before: str) -> Iterable[Happening]:
     """Yield what people are to hear: who becomes ready, and who is so no more.
 
     One that is not ready yet is no news: everyone begins so.
     """
-    workload = WorkloadKey(record.instance.rpartition("/")[0])
+    workload = _workload_of(record.instance)
     if record.state == READY and before != READY:
         yield events.of_workload(workload, "Ready", f"{record.instance} is ready", node)
     elif before == READY and record.state != READY:

@@ -74,6 +74,7 @@ class Hearing:
         self._cluster.connected = self._ports.sessions.connected()
         self._loop.forget(node)
         self._roll.left(node)
+        self._cluster.may_step()
         self._loop.tell()
 
     def heard(self, node: NodeName, message: Report | Heartbeat) -> None:
@@ -89,6 +90,8 @@ class Hearing:
         cluster.runs[node] = runs(cluster.runs.get(node, {}), message, self._clock.monotonic())
         if message.facts is not None and self._learn(node, message.facts):
             self.nodes_changed()
+        if before is None or (before.generation, before.sync) != (message.generation, message.sync):
+            cluster.may_step()
         plan = cluster.plan
         if plan is not None:
             self._ports.chronicle.record(*events.of_report(plan, before, message))

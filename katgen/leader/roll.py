@@ -61,6 +61,7 @@ class Roll:
     def _turned(self, node: NodeName, condition: str, message: str) -> None:
         self._unwritten[node] = Condition(condition, shown_time(self.clock.now()))
         self.chronicle.record(Happening("", "Node", node, f"Node{condition}", message, node))
+        self.cluster.may_step()
         self.cluster.notify()
         self._news.set()
 
