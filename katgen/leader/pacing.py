@@ -1,0 +1,74 @@
+"""The rollouts that are under way: how each gets on, kept in memory and shown to everybody.
+
+What is decided of them is in `stepping`. A leader that begins again finds them in the plan.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from katgen.leader import events, stepping
+from katgen.leader.clock import Clock
+from katgen.leader.cluster import Cluster
+from katgen.leader.events import Chronicle
+from katgen.leader.stepping import Look, Pace, Paces
+from katgen.names import NodeName
+from katgen.planned import Plan
+
+
+@dataclass(eq=False, slots=True)
+class Pacing:
+    """Call `begin` with a plan from the store, `committed` with new ones, `look` before use."""
+
+    cluster: Cluster
+    clock: Clock
+    chronicle: Chronicle
+    paces: Paces = field(default_factory=dict)
+
+    def sight(self) -> Look:
+        """Return what is known now."""
+        cluster = self.cluster
+        return Look(
+            endpoints=cluster.endpoints,
+            reports=cluster.reports,
+            connected=cluster.connected,
+            spoken=cluster.spoken,
+            lost=cluster.not_ready,
+            now=self.clock.monotonic(),
+        )
+
+    def begin(self, plan: Plan) -> None:
+        """Take up the rollouts that a stored plan is in the middle of."""
+        self._put(stepping.begun(plan, self.clock.monotonic()))
+
+    def committed(self, before: Plan | None, plan: Plan, touched: Collection[NodeName]) -> None:
+        """Take note of a plan; `touched` are the nodes whose files it changes."""
+        now = self.clock.monotonic()
+        made = Pace(plan.generation, now, frozenset(touched), now)
+        self._put(stepping.committed(self.paces, before, plan, made))
+
+    def look(self, plan: Plan | None) -> None:
+        """Take in who is ready now, and how late it is."""
+        if plan is None or not self.paces:
+            return
+        before = self.paces
+        self._put(stepping.followed(before, plan, self.sight()))
+        for key, pace in self.paces.items():
+            if pace.stalled and not before[key].stalled:
+                said = events.of_workload(key, "ProgressDeadlineExceeded", pace.stalled)
+                self.chronicle.record(said)
+        for key in before.keys() - self.paces.keys():
+            if key in plan.workloads:
+                text = f"every instance is of revision {plan.workloads[key].revision}"
+                self.chronicle.record(events.of_workload(key, "RolledOut", text))
+
+    def next_moment(self, plan: Plan | None) -> float | None:
+        """Return when to look again if nothing happens."""
+        if plan is None:
+            return None
+        return stepping.next_moment(self.paces, plan.specs, self.clock.monotonic())
+
+    def _put(self, paces: Paces) -> None:
+        if paces != self.paces:
+            self.paces = paces
+            self.cluster.rolling = {key: pace.stalled for key, pace in paces.items()}
+            self.cluster.notify()
