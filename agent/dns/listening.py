@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 FIRST: Final = 3
@@ -15,11 +15,6 @@ class Sockets(NamedTuple):
     udp: Sequence[socket.socket]
     tcp: Sequence[socket.socket]
     news: Sequence[socket.socket]
-
-    @property
-    def every(self) -> Iterator[socket.socket]:
-        """All of them."""
-        return iter((*self.udp, *self.tcp, *self.news))
 
 
 def passed() -> Sockets:

@@ -100,8 +100,8 @@ class _Process:
             for listener in listeners:
                 listener.close()
             await server.finish(_FINISH_S)
-            for one in self._sockets.every:
-                loop.remove_reader(one)
+            for channel in (*self._sockets.udp, *self._sockets.news):
+                loop.remove_reader(channel)
             await forwarder.finish(_FINISH_S)
             for task in beside:
                 task.cancel()

@@ -1,5 +1,7 @@
-"""Without anything to listen on, or to serve, the process ends and says why."""
+"""The process: what it ends for, and how."""
 
+import json
+import signal
 import socket
 import subprocess
 import sys
@@ -7,6 +9,14 @@ from pathlib import Path
 
 import pytest
 
+SETTINGS = {
+    "format": 1,
+    "domain": "kat.cluster.local",
+    "address": "127.0.0.1",
+    "clusterCIDR": "127.0.0.0/8",
+    "serviceCIDR": "10.101.0.0/16",
+    "upstreams": [],
+}
 RUN = "import sys; from agent.dns.main import main; sys.exit(main())"
 
 
@@ -39,3 +49,23 @@ def test_without_settings_it_does_not_run(tmp_path: Path, text: str) -> None:
     ran = run("--root", str(tmp_path), "--listen", "127.0.0.1:0")
     assert ran.returncode == 1
     assert ran.stderr.startswith(f"<3>{settings}: ")
+
+
+def test_told_to_stop_it_ends_without_a_word(tmp_path: Path) -> None:
+    settings = tmp_path / "etc/kat/dns.json"
+    settings.parent.mkdir(parents=True)
+    settings.write_text(json.dumps(SETTINGS))
+    ready = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    ready.bind(str(tmp_path / "notify"))
+    ready.settimeout(30)
+    argv = [sys.executable, "-c", RUN, "--root", str(tmp_path), "--listen", "127.0.0.1:0"]
+    environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "PYTHONPATH": ":".join(sys.path)}
+    with (
+        ready,
+        subprocess.Popen(argv, env=environment, stderr=subprocess.PIPE, text=True) as process,
+    ):
+        while b"READY=1" not in ready.recv(1024):
+            pass
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=30)
+    assert (process.returncode, said) == (0, "")
