@@ -3,7 +3,7 @@
 | key | what |
 |---|---|
 | `plan/meta` | generation, epoch, parent, signed commit record |
-| `plan/workloads/<ns>/<name>` | the decisions on a workload, and its documents |
+| `plan/workloads/<ns>/<name>` | the decisions on a workload, its documents, also earlier ones |
 | `plan/configs/<ns>/<name>` | a Config's document |
 | `plan/nodes/<name>` | a node as the planner saw it |
 | `plan/parts/<part>` | what belongs to no one of them: `cluster`, `resting`, … |
@@ -27,7 +27,7 @@ from katgen.names import NodeName, WorkloadKey
 from katgen.planned import Plan, WorkloadPlan
 from katgen.protocol import SignedRecord
 from katgen.wire import plan_from_json
-from katgen.wire.specs import WireObjects, specs_on_wire
+from katgen.wire.specs import WireEarlier, WireObjects, earlier_on_wire, specs_on_wire
 
 FORMAT: Final = 1
 PREFIX: Final = "plan/"
@@ -44,6 +44,7 @@ _COUNT: Final = b"chunks "  # no JSON document begins so
 _PARTS: Final = ("cluster", "namespaces", "secrets", "inventory", "subnets", "resting", "retired")
 _HINT: Final = "restore a backup of the store"
 
+_NOTHING: Final = msgspec.Raw(b"{}")
 T = TypeVar("T")
 Records = dict[str, bytes]
 
@@ -71,14 +72,16 @@ class _Stamp(msgspec.Struct, frozen=True):
     format: int
 
 
-class _Workload(msgspec.Struct, frozen=True):
+class _Workload(msgspec.Struct, frozen=True, omit_defaults=True):
     plan: WorkloadPlan
     objects: WireObjects
+    earlier: Mapping[str, WireEarlier] = {}
 
 
 class _RawWorkload(msgspec.Struct, frozen=True):
     plan: msgspec.Raw
     objects: msgspec.Raw
+    earlier: msgspec.Raw = _NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +156,8 @@ def _differing(
         )
     return _Selection(
         _unequal(old.workloads, new.workloads, changed)
-        | _unequal(old.specs.workloads, new.specs.workloads, changed),
+        | _unequal(old.specs.workloads, new.specs.workloads, changed)
+        | _unequal(old.earlier, new.earlier),
         _unequal(old.specs.configs, new.specs.configs),
         _unequal(old.inventory.nodes, new.inventory.nodes),
         _unequal(_parts(old), _parts(new)),
@@ -197,7 +201,8 @@ def _records(plan: Plan, selection: _Selection) -> Records:
     )
     wire = specs_on_wire(some)
     for key, objects in wire.workloads.items():
-        values[f"{WORKLOADS}{key}"] = _Workload(plan.workloads[key], objects)
+        earlier = earlier_on_wire(plan.earlier.get(key, {}))
+        values[f"{WORKLOADS}{key}"] = _Workload(plan.workloads[key], objects, earlier)
     values |= {f"{CONFIGS}{key}": one for key, one in wire.configs.items()}
     nodes = plan.inventory.nodes
     values |= {f"{NODES}{name}": nodes[name] for name in selection.nodes if name in nodes}
@@ -262,6 +267,7 @@ def _plan(meta: _Meta, values: Mapping[str, bytes]) -> Plan:
         "workloads": {key: one.plan for key, one in workloads.items()},
         "resting": part["resting"],
         "retired": part["retired"],
+        "earlier": {k: one.earlier for k, one in workloads.items() if one.earlier != _NOTHING},
     }
     return plan_from_json(msgspec.json.encode(wire), "the stored plan")
 

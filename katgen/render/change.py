@@ -66,8 +66,12 @@ def rerender(before: Rendered, plan: Plan) -> Rendered:
 
 def _changed_workloads(before: Plan, after: Plan) -> tuple[WorkloadKey, ...]:
     """Return the workloads that were decided on again, or whose objects are others, sorted."""
-    decided = _differing(before.workloads, after.workloads)
-    return tuple(sorted(decided | _differing(before.specs.workloads, after.specs.workloads)))
+    changed = _differing(before.workloads, after.workloads)
+    changed |= _differing(before.specs.workloads, after.specs.workloads)
+    if after.earlier and _differing(before.specs.configs, after.specs.configs):
+        # What an earlier revision mounts is kept for it as soon as the Config is another one.
+        changed |= after.earlier.keys()
+    return tuple(sorted(changed))
 
 
 def _differing(
@@ -150,11 +154,14 @@ def _changed_sets(
     old, now = before.plan.specs.configs, plan.specs.configs
     configs = [k for k in sorted(now) if old.get(k) is not now[k]]
     gone = {f"config/{k}" for k in old.keys() - now.keys()} | {f"build/{k}" for k in keys}
+    were_rolling = [before.workloads[k] for k in before.plan.earlier if k in before.workloads]
+    gone.update(one.name for one in shared.earlier_config_sets(were_rolling))
     common = {name: one for name, one in before.shared.items() if name not in gone}
     new: list[SharedSet] = []
     for name in sorted(namespaces):
         new += shared.namespace_sets(plan, before.cluster, name, grouped[name])
     new += shared.config_sets(plan, configs)
+    new += shared.earlier_config_sets(workloads[k] for k in plan.earlier if k in workloads)
     new += shared.build_sets(before.cluster, [workloads[k] for k in keys if k in workloads])
     if any(has_ingress(w) for k in keys for w in _versions(before, workloads, k)):
         common.pop("ingress", None)

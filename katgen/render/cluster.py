@@ -59,7 +59,7 @@ class Rendered:
         """Return all of one node's files, contents rendered anew."""
         instances = self.placed.get(name, ())
         view = node_view(self.plan, self.cluster, name, instances)
-        units = (own.instance_artifacts(i, self.templates[i.of.key]) for i in instances)
+        units = (own.instance_artifacts(i, own.template_of(i, self.templates)) for i in instances)
         node = (own.fixed_artifacts(view), own.moving_artifacts(view))
         files = chain.from_iterable(chain(node, units))
         manifest = self.nodes[name].manifest
@@ -117,7 +117,7 @@ class Draft:
         """Render one node."""
         placed, templates = self.placed[name], self.templates
         view = node_view(self.plan, self.cluster, name, placed)
-        rendered = (own.instance_files(one, templates[one.of.key]) for one in placed)
+        rendered = (own.instance_files(one, own.template_of(one, templates)) for one in placed)
         instances = {files.instance.instance: files for files in rendered}
         fixed = tuple(map(entry, own.fixed_artifacts(view)))
         return self._finished(view, instances, fixed)
@@ -129,10 +129,10 @@ class Draft:
         instances = {}
         for one in placed:
             key = own.instance_key(one)
-            files = known.get(key)
+            files, template = known.get(key), own.template_of(one, templates)
             # An instance's files never change under its key, but its workload's probes may.
-            if files is None or files.of is not templates[one.of.key]:
-                files = own.instance_files(one, templates[one.of.key])
+            if files is None or files.of is not template:
+                files = own.instance_files(one, template)
             instances[key] = files
         return self._finished(view, instances, before.fixed)
 
@@ -149,7 +149,8 @@ class Draft:
 
     def _uses(self, name: NodeName) -> tuple[str, ...]:
         peers = shared.peer_set(self.plan.inventory.nodes[name], self.cluster)
-        used = {one for i in self.placed[name] for one in self.templates[i.of.key].uses}
+        placed, templates = self.placed[name], self.templates
+        used = {one for i in placed for one in own.template_of(i, templates).uses}
         return ("base", "nodes", shared.OPEN, peers, *sorted(used.union(self.for_proxies)))
 
 
@@ -193,6 +194,7 @@ def _all_sets(
     for name, inside in grouped.items():
         yield from shared.namespace_sets(plan, cluster, name, inside)
     yield from shared.config_sets(plan, sorted(plan.specs.configs))
+    yield from shared.earlier_config_sets(workloads.values())
     yield from shared.build_sets(cluster, workloads.values())
     yield from ingress_sets(plan, cluster, grouped)
 

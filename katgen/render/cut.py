@@ -2,11 +2,15 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import msgspec
 
 from katgen import names
+from katgen.model.objects import Config
 from katgen.model.volume import Volume
 from katgen.names import NodeName, WorkloadKey, split_key
-from katgen.planned import Node, Plan
+from katgen.planned import Earlier, Node, Plan, WorkloadPlan
 from katgen.render import config
 from katgen.render.view import (
     ClusterView,
@@ -30,22 +34,52 @@ def cluster_view(plan: Plan) -> ClusterView:
 
 
 def planned_workload(plan: Plan, key: WorkloadKey) -> PlannedWorkload:
-    """Return a workload of the plan with its objects."""
+    """Return a workload of the plan with its objects, and what earlier revisions are made of."""
+    specs, planned = plan.specs, plan.workloads[key]
+    made_of = Earlier(specs.workloads[key], specs.configs, specs.secrets)
+    known = plan.earlier.get(key)
+    if not known:
+        return _made_of(plan, key, planned, made_of)
+    earlier = {
+        revision: _made_of(plan, key, _decided(plan, key, revision), known[revision])
+        for revision in sorted(known)
+    }
+    return replace(_made_of(plan, key, planned, made_of), earlier=earlier)
+
+
+def _decided(plan: Plan, key: WorkloadKey, revision: str) -> WorkloadPlan:
+    """Return what an earlier revision was decided to have, its places aside."""
+    planned, retired = plan.workloads[key], plan.retired.get(key)
+    spec = plan.earlier[key][revision].objects.workload.spec
+    uids = planned.uid_base or (retired.uid_base if retired else 0)
+    if spec.isolation == "host-root":
+        uids = 0
+    return msgspec.structs.replace(planned, revision=revision, uid_base=uids, placements=())
+
+
+def _made_of(
+    plan: Plan, key: WorkloadKey, planned: WorkloadPlan, made_of: Earlier
+) -> PlannedWorkload:
     name = split_key(key)[0]
-    objects = plan.specs.workloads[key]
-    volumes = objects.workload.spec.volumes
+    volumes = made_of.objects.workload.spec.volumes
     configs = {v.config.name: names.key(name, v.config.name) for v in volumes if v.config}
     secrets = {v.secret.name: names.key(name, v.secret.name) for v in volumes if v.secret}
-    namespace = plan.specs.namespaces[name].spec
+    namespace, now = plan.specs.namespaces[name].spec, plan.specs.configs
+    mounted = {at: made_of.configs[at] for at in configs.values()}
     return PlannedWorkload(
         key,
-        objects,
-        plan.workloads[key],
+        made_of.objects,
+        planned,
         namespace.isolated,
-        {one: config.folder(at, plan.specs.configs[at]) for one, at in configs.items()},
-        {one: plan.specs.secrets[at] for one, at in secrets.items()},
+        {one: config.folder(at, mounted[at]) for one, at in configs.items()},
+        {one: made_of.secrets[at] for one, at in secrets.items()},
         _host_roots(volumes, namespace.allowed_host_paths),
+        own_configs={at: one for at, one in mounted.items() if _differs(now.get(at), one)},
     )
+
+
+def _differs(now: Config | None, was: Config) -> bool:
+    return now is not was and now != was
 
 
 def _host_roots(volumes: Iterable[Volume], allowed: Iterable[str]) -> dict[str, str]:
@@ -70,7 +104,8 @@ def placed_by_node(workloads: Iterable[PlannedWorkload]) -> dict[NodeName, list[
     placed: dict[NodeName, list[PlacedInstance]] = defaultdict(list)
     for workload in workloads:
         for placement in workload.plan.placements:
-            placed[placement.node].append(PlacedInstance(workload, placement))
+            made_of = workload.of_revision(placement.revision)
+            placed[placement.node].append(PlacedInstance(made_of, placement))
     return dict(placed)
 
 

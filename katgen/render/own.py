@@ -1,7 +1,7 @@
 """What one node gets for itself: its instances' units, and the files that depend on its address."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import attrgetter
 
 import msgspec
@@ -9,7 +9,7 @@ import msgspec
 from katgen import names
 from katgen.bundle import Artifact, Entry, InstanceEntry, Manifest, Probe, SecretSlot
 from katgen.model import probe as model
-from katgen.names import InstanceKey, NodeName
+from katgen.names import InstanceKey, NodeName, WorkloadKey
 from katgen.render import dns, networkd, nft, podmannet, tmpfiles
 from katgen.render.container import readiness
 from katgen.render.quadlet import UnitTemplate, unit_template
@@ -23,7 +23,8 @@ _path = attrgetter("path")
 class WorkloadTemplate:
     """What all instances of a workload's revision have in common, worked out once.
 
-    `uses` are the shared sets that a node needs because of the workload.
+    `uses` are the shared sets that a node needs because of the workload. `earlier` has, by
+    revision, the templates of instances that are of another one.
     """
 
     unit: UnitTemplate
@@ -33,6 +34,11 @@ class WorkloadTemplate:
     is_run: bool
     uses: tuple[str, ...]
     has_secrets: bool
+    earlier: Mapping[str, "WorkloadTemplate"] = field(default_factory=dict)
+
+    def of_revision(self, revision: str) -> "WorkloadTemplate":
+        """Return the template of an instance of a revision."""
+        return self.earlier.get(revision, self) if self.earlier else self
 
 
 class InstanceFiles(msgspec.Struct, frozen=True, gc=False):
@@ -54,7 +60,7 @@ class NodeFiles:
 
 
 def workload_template(workload: PlannedWorkload, cluster: ClusterView) -> WorkloadTemplate:
-    """Return a workload's template."""
+    """Return a workload's template, and those of its earlier revisions within it."""
     spec = workload.objects.workload.spec
     container = spec.container
     probes = (_probe("readiness", readiness(workload)), _probe("liveness", container.liveness))
@@ -67,6 +73,7 @@ def workload_template(workload: PlannedWorkload, cluster: ClusterView) -> Worklo
         spec.type == "Job",
         used_by(workload),
         has_secrets=by_reference or bool(workload.secret_keys),
+        earlier={r: workload_template(one, cluster) for r, one in workload.earlier.items()},
     )
 
 
@@ -94,6 +101,13 @@ def instance_key(instance: PlacedInstance) -> InstanceKey:
     """Return `<ns>/<workload>/<id>` of a placed instance."""
     placement = instance.placement
     return names.instance(instance.of.key, placement.ordinal, placement.incarnation)
+
+
+def template_of(
+    instance: PlacedInstance, templates: Mapping[WorkloadKey, WorkloadTemplate]
+) -> WorkloadTemplate:
+    """Return the template of a placed instance: its workload's, or an earlier one."""
+    return templates[instance.of.key].of_revision(instance.placement.revision)
 
 
 def instance_artifacts(

@@ -9,6 +9,7 @@
 | `isolated/<ns>` | the same of an isolated namespace | nodes that run it; with ingress, all |
 | `group/<ns>` | target and slice of a namespace | nodes that run its instances |
 | `config/<ns>/<name>` | a Config's files | nodes that run a workload that mounts it |
+| `config/<ns>/<name>/<content>` | what it was before | nodes with instances that still mount it |
 | `build/<ns>/<name>` | a build unit | nodes that run the workload |
 | `ingress` | the proxy's dynamic file | every node, if any ingress exists |
 
@@ -19,6 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from katgen import names
 from katgen.bundle import Artifact, SharedSet, shared_set
+from katgen.model.objects import Config
 from katgen.model.specs import WorkloadObjects
 from katgen.names import WorkloadKey
 from katgen.planned import Node, Plan
@@ -89,9 +91,36 @@ def config_sets(plan: Plan, keys: Iterable[WorkloadKey]) -> tuple[SharedSet, ...
     return _sets({f"config/{k}": config.files(k, plan.specs.configs[k]) for k in keys})
 
 
+def earlier_config_sets(workloads: Iterable[PlannedWorkload]) -> tuple[SharedSet, ...]:
+    """Return the sets of Configs that are others by now, and are still mounted as they were."""
+    return _sets(
+        {
+            earlier_config(key, was): config.files(key, was)
+            for workload in workloads
+            for one in workload.earlier.values()
+            for key, was in one.own_configs.items()
+        }
+    )
+
+
+def earlier_config(key: WorkloadKey, was: Config) -> str:
+    """Return the name of the set of a Config's earlier content."""
+    return f"config/{key}/{config.folder(key, was).rpartition('/')[2]}"
+
+
 def build_sets(cluster: ClusterView, workloads: Iterable[PlannedWorkload]) -> tuple[SharedSet, ...]:
     """Return the build units of these workloads; one without a build has none."""
-    return _sets({f"build/{w.key}": quadlet.build(w, cluster) for w in workloads})
+    return _sets({f"build/{w.key}": quadlet.build(_built(w), cluster) for w in workloads})
+
+
+def _built(workload: PlannedWorkload) -> PlannedWorkload:
+    """Return what a workload's build unit builds: instances may still require an earlier one's.
+
+    A build leaves an image alone that is there, so that the unit of another commit serves as well.
+    """
+    versions = (workload, *workload.earlier.values())
+    with_git = (w for w in versions if w.objects.workload.spec.source.git is not None)
+    return next(with_git, workload)
 
 
 def ingress_sets(views: Sequence[NamespaceView]) -> tuple[SharedSet, ...]:
@@ -116,7 +145,11 @@ def used_by(workload: PlannedWorkload) -> tuple[str, ...]:
     used = [f"group/{namespace}"]
     if workload.isolated:
         used.append(f"isolated/{namespace}")
-    used += (f"config/{key}" for key in mounted_configs(workload.key, workload.objects))
+    other = workload.own_configs
+    used += (
+        earlier_config(key, other[key]) if key in other else f"config/{key}"
+        for key in mounted_configs(workload.key, workload.objects)
+    )
     if workload.objects.workload.spec.source.git is not None:
         used.append(f"build/{workload.key}")
     return tuple(used)

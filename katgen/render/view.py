@@ -11,6 +11,7 @@ import msgspec
 
 from katgen.model.cluster import ClusterSpec
 from katgen.model.container import ContainerPort
+from katgen.model.objects import Config
 from katgen.model.specs import WorkloadObjects
 from katgen.names import NodeName, WorkloadKey
 from katgen.planned import Node, Placement, WorkloadPlan
@@ -36,6 +37,9 @@ class PlannedWorkload:
     each Secret has that it mounts; both by the object's name. `host_roots` says below which of the
     namespace's allowedHostPaths each host path is, by the volume's name; without one, below `/`.
 
+    `earlier` has, by revision, what instances of another revision are made of; its `plan` has that
+    revision and no place. `own_configs` are Configs that the cluster has otherwise by now.
+
     `host_ports` and `makes_paths` are worked out here, once, since every instance is asked.
     """
 
@@ -46,6 +50,8 @@ class PlannedWorkload:
     config_folders: Mapping[str, str] = field(default_factory=dict)
     secret_keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     host_roots: Mapping[str, str] = field(default_factory=dict)
+    earlier: Mapping[str, "PlannedWorkload"] = field(default_factory=dict)
+    own_configs: Mapping[WorkloadKey, Config] = field(default_factory=dict)
     host_ports: tuple[ContainerPort, ...] = field(init=False)
     makes_paths: bool = field(init=False)
 
@@ -56,6 +62,10 @@ class PlannedWorkload:
         paths = any(v.simple_cluster_storage or v.host_mount for v in spec.volumes)
         object.__setattr__(self, "host_ports", ports)
         object.__setattr__(self, "makes_paths", paths)
+
+    def of_revision(self, revision: str) -> "PlannedWorkload":
+        """Return what an instance of a revision is made of."""
+        return self.earlier.get(revision, self) if self.earlier else self
 
 
 class PlacedInstance(msgspec.Struct, frozen=True, gc=False):

@@ -93,16 +93,19 @@ def _workload(workload: PlannedWorkload, apex: str) -> list[str]:
 
 
 def _current(placements: Sequence[Placement]) -> dict[str, str]:
-    """Return the address of each ordinal; of two incarnations the later one's."""
+    """Return the address of each ordinal; of two incarnations the earlier one's.
+
+    While one replaces the other, that is the one which has been ready.
+    """
     addresses_of: dict[str, str] = {one.ordinal: one.address for one in placements}
     if len(addresses_of) == len(placements):
         return addresses_of
-    latest: dict[str, Placement] = {}
+    first: dict[str, Placement] = {}
     for one in placements:
-        known = latest.setdefault(one.ordinal, one)
-        if known.incarnation < one.incarnation:
-            latest[one.ordinal] = one
-    return {ordinal: one.address for ordinal, one in latest.items()}
+        known = first.setdefault(one.ordinal, one)
+        if known.incarnation > one.incarnation:
+            first[one.ordinal] = one
+    return {ordinal: one.address for ordinal, one in first.items()}
 
 
 def _instance_services(

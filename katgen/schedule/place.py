@@ -101,12 +101,12 @@ class _Placing:
 
     def _add(self, order: Order, previous: Placement) -> bool:
         """Make a successor beside its predecessor; return False if it must be made in its place."""
-        alone = Order(order.ordinal)
-        choice = _choice(self.turn, alone)
+        choice = _choice_beside(self.turn, order, previous)
         if choice is None and self.turn.needs.gpu_count:
             return False
         if choice is None:
-            self.unplaced.append(Unplaced(order.ordinal, self._refusals(alone)))
+            refused = self._refusals(Order(order.ordinal))
+            self.unplaced.append(Unplaced(order.ordinal, refused))
         else:
             self.turn.take(choice.node, choice.gpus, new_address=True)
             self.choices.append(choice)
@@ -186,6 +186,24 @@ def _choice(turn: Turn, order: Order) -> Choice | None:
         stop_first = turn.needs.stop_first
     gpus = _gpus(turn, i, previous if i == there else None, stop_first=stop_first)
     return Choice(order.ordinal, i, gpus, stop_first, previous, stop_first and i == there)
+
+
+def _choice_beside(turn: Turn, order: Order, previous: Placement) -> Choice | None:
+    """Return a place for an instance whose predecessor goes later, the same node if possible.
+
+    The predecessor still counts for every rule. To rank its node it does not: otherwise instances
+    would gather on some nodes in the course of a rollout.
+    """
+    if not turn.board.quotas.has_room(turn.needs):
+        return None
+    i, there = turn.choose(), turn.table.index[previous.node]
+    if i == OUTSIDE:
+        return None
+    if i != there and _takes(turn, there, needs_address=True):
+        (worth, own, _), (least, fewest, _) = turn.rank(there), turn.rank(i)
+        i = there if (worth, own - 1) <= (least, fewest) else i
+    gpus = _gpus(turn, i, None, stop_first=False)
+    return Choice(order.ordinal, i, gpus, turn.needs.stop_first)
 
 
 def _only_node(turn: Turn, order: Order) -> NodeName | None:

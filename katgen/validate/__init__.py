@@ -26,7 +26,7 @@ from katgen.validate.schedule import schedules
 from katgen.validate.service import services
 from katgen.validate.workload import insides
 
-__all__ = ["Checked", "check", "validate"]
+__all__ = ["Checked", "check", "check_alone", "validate"]
 
 Rule = Callable[[Objects], Iterator[Problem]]
 ClusterRule = Callable[[Objects, ClusterSpec], Iterator[Problem]]
@@ -42,6 +42,8 @@ RULES: Final[tuple[Rule, ...]] = (
 )
 CLUSTER_RULES: Final[tuple[ClusterRule, ...]] = (room, host_ports, lengths, nodes)
 """These need the cluster's settings, and are left out where those are not valid."""
+ALONE: Final[tuple[Rule, ...]] = (pairs, insides, services, references, schedules)
+"""Those that look at no other workload, and at nothing that may change without it."""
 REMARKS: Final[tuple[Rule, ...]] = (exclusive, unused)
 CLUSTER_REMARKS: Final[tuple[ClusterRule, ...]] = (unreachable,)
 
@@ -68,6 +70,17 @@ def check(parsed: Parsed) -> Checked:
         problems=tuple(sorted(problems)),
         notes=tuple(sorted(notes)),
     )
+
+
+def check_alone(parsed: Parsed) -> Checked:
+    """Check a workload that was accepted before, with the objects that it names, and no others.
+
+    What its namespace and the cluster allow may have changed since.
+    """
+    gathered = gather(parsed)
+    problems = {*gathered.problems, *_told(gathered.objects, ALONE, ())}
+    specs = None if problems else _specs(gathered.objects)
+    return Checked(specs, (), tuple(sorted(problems)), ())
 
 
 def _told(

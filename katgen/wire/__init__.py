@@ -17,7 +17,15 @@ from katgen.names import NodeName, WorkloadKey, is_label, split_key
 from katgen.planned import Inventory, Plan, Resting, Retired, WorkloadPlan
 from katgen.wire import values
 from katgen.wire.layout import laid_out
-from katgen.wire.specs import HINT, WireSpecs, specs_from_wire, specs_on_wire
+from katgen.wire.specs import (
+    HINT,
+    WireEarlierOf,
+    WireSpecs,
+    earlier_from_wire,
+    earlier_on_wire,
+    specs_from_wire,
+    specs_on_wire,
+)
 
 PLAN_FORMAT: Final = 1
 
@@ -26,7 +34,7 @@ _GENERATIONS: Final = range(2**63)
 
 
 class _WirePlan(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """planned.Plan, field for field, with its specs as documents."""
+    """planned.Plan, field for field, with its specs and those of earlier revisions as documents."""
 
     format: int
     generation: int
@@ -37,6 +45,7 @@ class _WirePlan(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True)
     workloads: Mapping[WorkloadKey, WorkloadPlan]
     resting: Mapping[str, Resting] = {}
     retired: Mapping[WorkloadKey, Retired] = {}
+    earlier: WireEarlierOf = {}
 
 
 class _Stamp(msgspec.Struct, frozen=True):
@@ -46,7 +55,9 @@ class _Stamp(msgspec.Struct, frozen=True):
 def plan_json(plan: Plan) -> bytes:
     """Return the plan's canonical bytes, with a final newline."""
     parts = {name: getattr(plan, name) for name in _WirePlan.__struct_fields__}
-    return laid_out(_WirePlan(**{**parts, "specs": specs_on_wire(plan.specs)}))
+    parts["specs"] = specs_on_wire(plan.specs)
+    parts["earlier"] = {key: earlier_on_wire(known) for key, known in plan.earlier.items()}
+    return laid_out(_WirePlan(**parts))
 
 
 def plan_from_json(data: bytes, shown_name: str) -> Plan:
@@ -67,7 +78,9 @@ def plan_from_json(data: bytes, shown_name: str) -> Plan:
     if misfits:
         raise SpecError(misfits)
     parts = {name: getattr(wire, name) for name in _WirePlan.__struct_fields__}
-    return Plan(**{**parts, "specs": specs_from_wire(wire.specs, shown_name)})
+    parts["specs"] = specs_from_wire(wire.specs, shown_name)
+    parts["earlier"] = earlier_from_wire(wire.earlier, shown_name)
+    return Plan(**parts)
 
 
 def manifest_json(manifest: Manifest) -> bytes:
@@ -96,6 +109,7 @@ def _misfits(wire: _WirePlan) -> Iterator[tuple[str, str]]:
     yield from values.of_workloads(wire.workloads)
     yield from values.of_resting(wire.resting)
     yield from values.of_retired(wire.retired)
+    yield from values.of_earlier(wire.earlier)
     yield from _loose_ends(wire)
 
 
@@ -107,6 +121,8 @@ def _loose_ends(wire: _WirePlan) -> Iterator[tuple[str, str]]:
     for key in sorted(wire.workloads.keys() ^ specs.workloads.keys()):
         lacks = "specs.workloads" if key in wire.workloads else "workloads"
         yield lacks, f"{key} is missing; a plan specifies what it decides on"
+    for key in sorted(wire.earlier.keys() - wire.workloads.keys()):
+        yield "earlier", f"{key} has instances of an earlier revision, and no decisions"
     for key in (*specs.workloads, *specs.configs, *specs.secrets):
         if split_key(key)[0] not in specs.namespaces:
             yield "specs.namespaces", f"the namespace of {key} is missing"
@@ -117,14 +133,16 @@ def _misnamed(wire: _WirePlan) -> Iterator[tuple[str, str]]:
     for path, name in _labels(wire):
         if not is_label(name):
             yield path, f"{name[:40]!r} is not a DNS label"
-    specs, finished = wire.specs, wire.inventory.finished
+    specs, inventory = wire.specs, wire.inventory
     for path, keys in (
         ("specs.workloads", specs.workloads),
         ("specs.configs", specs.configs),
         ("specs.secrets", specs.secrets),
         ("workloads", wire.workloads),
         ("retired", wire.retired),
-        ("inventory.finished", finished),
+        ("inventory.finished", inventory.finished),
+        ("inventory.available", inventory.available),
+        ("earlier", wire.earlier),
     ):
         for key in keys:
             if not all(map(is_label, split_key(key))):

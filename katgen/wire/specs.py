@@ -5,7 +5,7 @@ no validation has seen. Of a Secret only the names of its values exist here.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -16,7 +16,8 @@ from katgen.model.spec import API_VERSION, Spec
 from katgen.model.specs import Specs, WorkloadObjects
 from katgen.names import WorkloadKey, split_key
 from katgen.parse import Document, Parsed
-from katgen.validate import check
+from katgen.planned import Earlier
+from katgen.validate import Checked, check, check_alone
 
 HINT: Final = "give a file that KAT wrote"
 PARTS: Final = ("load_balancer", "job", "build")
@@ -42,6 +43,18 @@ class WireSpecs(msgspec.Struct, frozen=True, omit_defaults=True):
     secrets: Mapping[WorkloadKey, tuple[str, ...]] = {}
 
 
+class WireEarlier(msgspec.Struct, frozen=True, omit_defaults=True):
+    """planned.Earlier, field for field."""
+
+    objects: WireObjects
+    configs: Mapping[WorkloadKey, WireDocument] = {}
+    secrets: Mapping[WorkloadKey, tuple[str, ...]] = {}
+
+
+WireEarlierOf = Mapping[WorkloadKey, Mapping[str, WireEarlier]]
+"""By workload and revision."""
+
+
 def specs_on_wire(specs: Specs) -> WireSpecs:
     """Return the specs as documents."""
     return WireSpecs(
@@ -51,6 +64,18 @@ def specs_on_wire(specs: Specs) -> WireSpecs:
         configs={key: _document(one) for key, one in specs.configs.items()},
         secrets=specs.secrets,
     )
+
+
+def earlier_on_wire(earlier: Mapping[str, Earlier]) -> dict[str, WireEarlier]:
+    """Return what earlier revisions of a workload were made of, as documents."""
+    return {
+        revision: WireEarlier(
+            _objects(one.objects),
+            {key: _document(config) for key, config in one.configs.items()},
+            one.secrets,
+        )
+        for revision, one in earlier.items()
+    }
 
 
 def _document(model: Spec) -> WireDocument:
@@ -68,10 +93,39 @@ def _objects(objects: WorkloadObjects) -> WireObjects:
 
 def specs_from_wire(wire: WireSpecs, shown_name: str) -> Specs:
     """Return the specs. Raises SpecError with all problems."""
-    checked = check(Parsed(tuple(_documents(wire, shown_name))))
+    return _specs_of(_named(wire), _named, check, shown_name)
+
+
+def earlier_from_wire(
+    wire: WireEarlierOf, shown_name: str
+) -> dict[WorkloadKey, dict[str, Earlier]]:
+    """Return what earlier revisions were made of. Raises SpecError with all problems of one."""
+    return {
+        key: {revision: _earlier(key, revision, one, shown_name) for revision, one in known.items()}
+        for key, known in wire.items()
+    }
+
+
+def _earlier(key: WorkloadKey, revision: str, one: WireEarlier, shown_name: str) -> Earlier:
+    def named(wire: WireSpecs) -> dict[str, WireDocument]:
+        return _named_objects(wire, f"earlier.{key}.{revision}")
+
+    wire = WireSpecs({}, {}, {key: one.objects}, one.configs, one.secrets)
+    specs = _specs_of(named(wire), named, check_alone, shown_name)
+    return Earlier(specs.workloads[key], specs.configs, specs.secrets)
+
+
+def _specs_of(
+    written: Mapping[str, WireDocument],
+    named: Callable[[WireSpecs], Mapping[str, WireDocument]],
+    checks: Callable[[Parsed], Checked],
+    shown_name: str,
+) -> Specs:
+    """Return documents, which are named by their paths in the file, as specs."""
+    checked = checks(Parsed(tuple(_documents(written, shown_name))))
     if checked.specs is None:
         raise SpecError(map(_without_line, checked.problems))
-    elsewhere = sorted({*_named(wire)} ^ {*_named(specs_on_wire(checked.specs))})
+    elsewhere = sorted({*written} ^ {*named(specs_on_wire(checked.specs))})
     if elsewhere:
         what = "holds, or is, the document of another object"
         raise SpecError(Problem(Source(shown_name, path=path), what, HINT) for path in elsewhere)
@@ -92,8 +146,8 @@ def as_document(value: WireDocument, file: str) -> Document:
     return Document(file, value, chunk, 1, 0)
 
 
-def _documents(wire: WireSpecs, shown_name: str) -> Iterator[Document]:
-    for path, written in _named(wire).items():
+def _documents(named: Mapping[str, WireDocument], shown_name: str) -> Iterator[Document]:
+    for path, written in named.items():
         yield as_document({"apiVersion": API_VERSION, **written}, f"{shown_name} {path}")
 
 
@@ -106,14 +160,19 @@ def _named(wire: WireSpecs) -> dict[str, WireDocument]:
     """Return every document by its path in the file."""
     named = {"specs.cluster": wire.cluster}
     named |= {f"specs.namespaces.{name}": one for name, one in wire.namespaces.items()}
-    named |= {f"specs.configs.{key}": one for key, one in wire.configs.items()}
-    named |= {f"specs.secrets.{key}": _secret(key, keys) for key, keys in wire.secrets.items()}
+    return named | _named_objects(wire, "specs")
+
+
+def _named_objects(wire: WireSpecs, at: str) -> dict[str, WireDocument]:
+    """Return the documents of a namespace's objects by their paths below `at`."""
+    named = {f"{at}.configs.{key}": one for key, one in wire.configs.items()}
+    named |= {f"{at}.secrets.{key}": _secret(key, keys) for key, keys in wire.secrets.items()}
     for key, objects in wire.workloads.items():
-        named[f"specs.workloads.{key}.workload"] = objects.workload
+        named[f"{at}.workloads.{key}.workload"] = objects.workload
         for part in PARTS:
             document = getattr(objects, part)
             if document is not None:
-                named[f"specs.workloads.{key}.{part}"] = document
+                named[f"{at}.workloads.{key}.{part}"] = document
     return named
 
 

@@ -15,7 +15,7 @@ from katgen import ipam
 from katgen.inventory import inventory
 from katgen.model.node import Node as NodeDocument
 from katgen.model.spec import API_VERSION
-from katgen.names import NodeName, WorkloadKey
+from katgen.names import InstanceKey, NodeName, WorkloadKey
 from katgen.planned import Inventory, Node, Resting, Retired, WorkloadPlan
 from katgen.quantity import cpu_text, memory_text
 from katgen.revision import LENGTH
@@ -66,6 +66,14 @@ def of_retired(retired: Mapping[WorkloadKey, Retired]) -> Iterator[Misfit]:
         yield from _kept(f"retired.{key}", one)
 
 
+def of_earlier(earlier: Mapping[WorkloadKey, Mapping[str, object]]) -> Iterator[Misfit]:
+    """Yield the names of earlier revisions that are none."""
+    for key, known in earlier.items():
+        for revision in known:
+            if not _REVISION.fullmatch(revision):
+                yield f"earlier.{key}", _not(revision, "a revision")
+
+
 def of_subnets(subnets: Mapping[NodeName, str]) -> Iterator[Misfit]:
     """Yield the subnets that are none."""
     for name, subnet in subnets.items():
@@ -97,6 +105,14 @@ def of_inventory(facts: Inventory) -> Iterator[Misfit]:
         for run in sorted(runs):
             if run not in _RUNS:
                 yield f"inventory.finished.{key}", f"{run} is not the number of a run"
+    yield from _of_available(facts.available)
+
+
+def _of_available(available: Mapping[WorkloadKey, frozenset[InstanceKey]]) -> Iterator[Misfit]:
+    for key, ready in available.items():
+        for one in sorted(ready):
+            if not one.startswith(f"{key}/"):
+                yield f"inventory.available.{key}", _not(one, "one of its instances")
 
 
 def _placements(path: str, planned: WorkloadPlan) -> Iterator[Misfit]:

@@ -17,7 +17,7 @@ from katgen.leader.store import ConflictError, Store, Transaction
 from katgen.leader.store.memory import MemoryStore
 from katgen.model.objects import Config
 from katgen.model.specs import Specs
-from katgen.names import WorkloadKey
+from katgen.names import WorkloadKey, instance
 from katgen.plan import advance, changed_workloads, make_plan, start
 from katgen.planned import Inventory, Plan
 from katgen.protocol import SignedRecord
@@ -25,8 +25,11 @@ from katgen.wire import plan_json
 from tests.bench import synthetic
 from tests.golden.case import EXAMPLES, Case, golden_cases, made
 from tests.properties.worlds import nodes, worlds
+from tests.unit.schedule.world import inventory, node, specs, workload
 
 SIGNED = SignedRecord('{"generation":7}', "c2lnbmVk", "0123456789abcdef")
+
+ROLLED = WorkloadKey("shop/web")
 
 
 def committed(plan: Plan) -> Committed:
@@ -76,14 +79,33 @@ async def test_the_plan_of_an_example_comes_back(name: str) -> None:
     assert plan_json(found.plan) == plan_json(plan)
 
 
+async def test_a_rollout_comes_back_as_it_stood_at_each_of_its_steps() -> None:
+    before, after = (specs(workload("web", 2, container={"args": [a]})) for a in "12")
+    state = start(before, inventory(node("n1"))).state
+    history = [state.plan]
+    for _ in range(4):
+        placed = state.plan.workloads[ROLLED].placements
+        ready = frozenset(instance(ROLLED, p.ordinal, p.incarnation) for p in placed)
+        state = advance(state, after, [ROLLED], {ROLLED: ready}).state
+        history.append(state.plan)
+        assert (await reloaded(*history))[0] == committed(state.plan)
+    assert [len(plan.earlier) for plan in history] == [0, 1, 1, 0, 0]
+
+
+async def test_a_record_from_before_there_were_rollouts_is_read() -> None:
+    plan = start(specs(workload("web")), inventory(node("n1"))).state.plan
+    _, stored = await reloaded(plan)
+    assert sorted(msgspec.json.decode(stored[f"plan/workloads/{ROLLED}"])) == ["objects", "plan"]
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(worlds(), min_size=1, max_size=3), st.lists(nodes(), min_size=3, max_size=3))
 def test_after_any_history_the_store_is_as_if_the_last_plan_were_its_first(
     written: Sequence[Specs], machines: Sequence[Inventory]
 ) -> None:
     history: list[Plan] = []
-    for specs, inventory in zip(written, machines, strict=False):
-        history.append(make_plan(specs, inventory, history[-1] if history else None))
+    for some, there in zip(written, machines, strict=False):
+        history.append(make_plan(some, there, history[-1] if history else None))
     found, stored = asyncio.run(reloaded(*history))
     assert found.plan == history[-1]
     assert plan_json(found.plan) == plan_json(history[-1])
