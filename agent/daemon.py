@@ -17,6 +17,7 @@ from agent.client import Identity, Leader
 from agent.exits import Exit
 from agent.loop import Agent
 from agent.machine_ports import opened
+from agent.observed import observed
 from katgen.errors import Problem, RefusedError, Source
 
 _LEVELS: Final = {logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6, logging.DEBUG: 7}
@@ -57,7 +58,9 @@ async def _run() -> None:
             raise RefusedError([Problem(Source(), what, "`kat-agent init` makes it one")])
         leader = Leader(Identity(config.node, config.leader, Path(state.AGENT)))
         with alone():
-            await Agent(node, config, leader).run(stopping)
+            agent = Agent(node, config, leader)
+            async with observed(node, config, agent.look):
+                await agent.run(stopping)
 
 
 def _log_to_journal() -> None:

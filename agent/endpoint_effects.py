@@ -74,6 +74,7 @@ class Effects:
     _packets_due: bool = False
     _memory_due: bool = False
     _is_loading: bool = False
+    _since: float | None = None
     _problems: dict[str, str] = field(default_factory=dict)
     _working: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -86,6 +87,8 @@ class Effects:
         self._names_due.update(given)
         self._snapshots.due.update(given)
         self._packets_due = self._memory_due = True
+        if self._since is None:
+            self._since = self.node.clock.boottime()
 
     def heard(self) -> None:
         """Take note that there is something to remember, though no state is another."""
@@ -102,7 +105,11 @@ class Effects:
             await self._try("packet rules", self._packets)
             await self._try("names", self._write_names)
             await self._try("memory", self._remember)
-        return not self._packets_due and not self._names_due
+        is_done = not self._packets_due and not self._names_due
+        if is_done and self._since is not None:
+            self.node.counts.effective(self.node.clock.boottime() - self._since)
+            self._since = None
+        return is_done
 
     async def _try(self, what: str, effect: Callable[[], Awaitable[None]]) -> None:
         try:

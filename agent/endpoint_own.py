@@ -1,6 +1,7 @@
 """The instances that run on this node: what their units and probes make of them, and who drains."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -42,6 +43,7 @@ class OwnInstances:
     _draining: set[InstanceKey] = field(default_factory=set)
     _kept: set[InstanceKey] = field(default_factory=set)
     _unasked: set[str] = field(default_factory=set)
+    _seen: dict[str, UnitState] = field(default_factory=dict)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
     def follow(self, instances: Iterable[InstanceEntry]) -> None:
@@ -51,6 +53,7 @@ class OwnInstances:
         self._by_unit = {one.unit: key for key, one in self.entries.items()}
         self._draining &= self.entries.keys()
         self._kept &= self.entries.keys()
+        self._seen = {unit: self._seen[unit] for unit in self._seen.keys() & self._by_unit.keys()}
         self.health.follow(self.entries)
         self._ask(one.unit for key, one in self.entries.items() if before.get(key) != one)
 
@@ -92,7 +95,19 @@ class OwnInstances:
                 self._ask(asked)
                 raise
             for one in states.values():
+                self._see(one)
                 self.health.unit(one)
+
+    def _see(self, now: UnitState) -> None:
+        """Remember a unit's state, and count how often systemd has started it since the last."""
+        before = self._seen.get(now.unit)
+        if before is not None and now.restarts > before.restarts:
+            self.node.counts.restarted(now.restarts - before.restarts)
+        self._seen[now.unit] = now
+
+    def units(self) -> Mapping[str, int]:
+        """Return how many units of instances are in each state of systemd's, as last heard."""
+        return Counter(one.active_state for one in self._seen.values())
 
     # --- draining ---------------------------------------------------------------------------------
 

@@ -42,7 +42,7 @@ class EndpointRules:
     """One node's elements of endpoint state (`agent.endpoint_effects.PacketRules`)."""
 
     def __init__(self, node: NodePorts) -> None:
-        self._network = node.network
+        self._network, self._counts, self._clock = node.network, node.counts, node.clock
         self._wanted = Wanted()
         self._is_told = False
         self._is_known = False
@@ -107,6 +107,7 @@ class EndpointRules:
             if self._is_told and seen.digest == digest and seen.elements != self._wanted.elements():
                 if self._is_known:
                     _log.warning("somebody has changed endpoints in the packet rules, restoring")
+                    self._counts.restored()
                 await self._bring(seen)
             return Look(generation, seen.digest)
 
@@ -126,11 +127,19 @@ class EndpointRules:
         """Carry out a text that leads to what is wanted; if it fails nobody knows what is there."""
         self._is_known = False
         if text:
-            before, after = await self._network.change_rules(text)
-            self._note(before, after)
+            self._note(*await self._counted(text))
             made = (line.rpartition(" ")[2] for line in text.splitlines() if line.startswith(_MAKE))
             self._chains |= frozenset(made)
         self._is_known = True
+
+    async def _counted(self, text: str) -> tuple[int, int]:
+        begun, is_done = self._clock.boottime(), False
+        try:
+            generations = await self._network.change_rules(text)
+            is_done = True
+        finally:
+            self._counts.rules_changed(self._clock.boottime() - begun, is_done=is_done)
+        return generations
 
     def _note(self, before: int, after: int) -> None:
         if after != (before + 1) % _WRAP:
@@ -143,5 +152,6 @@ class EndpointRules:
         if self._left:
             answering = self._wanted.answering()
             nobody: frozenset[str] = frozenset()
-            await self._network.forget_udp({at: answering.get(at, nobody) for at in self._left})
+            left = {at: answering.get(at, nobody) for at in self._left}
+            self._counts.forgot(await self._network.forget_udp(left))
             self._left.clear()

@@ -6,6 +6,7 @@ out. Nothing of it needs a leader, and none of it makes a plan.
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Final
@@ -116,6 +117,7 @@ class Endpoints:
         if instance in self._records.own or instance in self._services.candidates:
             is_new = self._records.say(instance, said, self._node.clock.boottime())
             if is_new:
+                self._node.counts.turned(said)
                 self.session.tell((instance,))
                 self._changed((instance,))
 
@@ -147,6 +149,10 @@ class Endpoints:
         if namespaces:
             self._effects.changed(namespaces)
             self._news.set()
+
+    def counted(self) -> Mapping[str, int]:
+        """Return how many own instances are in each state."""
+        return Counter(one.state for one in self._records.own.values())
 
     # --- services ---------------------------------------------------------------------------------
 
@@ -192,8 +198,15 @@ class Endpoints:
         self.own.drain(leaving)
         await self._carry_out()
         self.session.tell(leaving)  # also if an apply that was cut has told it before
-        await first_of(self._node.clock, KNOWN_S, self.session.until_known(leaving))
+        await self._until_known(leaving)
         return {one.unit: one.drain_seconds for one in leaving.values()}
+
+    async def _until_known(self, leaving: Collection[InstanceKey]) -> None:
+        clock, is_asked = self._node.clock, self.session.is_open
+        begun = clock.boottime()
+        await first_of(clock, KNOWN_S, self.session.until_known(leaving))
+        answered = "known" if clock.boottime() - begun < KNOWN_S else "unanswered"
+        self._node.counts.drained(answered if is_asked else "alone")
 
     async def settled(self, target: Target) -> None:
         """Forget what has left, from this node and from services."""

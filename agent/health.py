@@ -175,7 +175,7 @@ class Health:
     async def _check(self, own: _Own, run: _Run, probe: Probe) -> None:
         """Make one check. That this machine cannot make it turns nothing."""
         try:
-            why = await self._checks.check(own.entry, probe)
+            why = await self._counted(own.entry, probe)
         except UnfitError as err:
             if str(err) != self._said:
                 _log.warning("%s: %s, ignoring", own.entry.unit, err)
@@ -190,6 +190,17 @@ class Health:
         if probe.purpose == LIVENESS and not state.is_good:
             self._restarts.add(own.entry, why)
         self._tell(own)
+
+    async def _counted(self, entry: InstanceEntry, probe: Probe) -> str:
+        clock, counts = self._node.clock, self._node.counts
+        begun = clock.boottime()
+        try:
+            why = await self._checks.check(entry, probe)
+        except UnfitError:
+            counts.probed(probe, "unknown", clock.boottime() - begun)
+            raise
+        counts.probed(probe, "bad" if why else "good", clock.boottime() - begun)
+        return why
 
     # --- what follows -----------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ again. Nothing but `work` changes what runs, except that altered packet rules ar
 import asyncio
 import logging
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from dataclasses import replace
@@ -31,6 +32,7 @@ from agent.endpoint_rules import EndpointRules
 from agent.endpoints import Endpoints
 from agent.health import Health
 from agent.intake import Intake, NotTakenError
+from agent.observed_counts import Look
 from agent.policy import load_policy
 from agent.ports import LeaderError, NodePorts, Session, UnfitError
 from agent.reporting import Reporting
@@ -82,6 +84,7 @@ class Agent:
         self._endpoints = Endpoints(node, elements, self._reporting.problem)
         self._health = Health(node, self._endpoints.own.turned, self._endpoints.session.note)
         self._session: Session | None = None
+        self._contact = 0.0
         self._wanted: SignedRecord | None = None
         self._is_resumed = False
         self._is_drifted = False
@@ -198,7 +201,7 @@ class Agent:
         async with self._acting:
             self._reporting.applying(now=True)
             try:
-                outcome = await step()
+                outcome = await self._counted(step)
                 if outcome is not None:
                     outcome = await self._settle_rules(outcome)
             except KatError as err:
@@ -211,6 +214,21 @@ class Agent:
         for failed in outcome.failed if outcome else ():
             _log.warning("%s did not start: %s", failed.unit, failed.result)
         return True
+
+    async def _counted(self, step: Callable[[], Awaitable[Outcome | None]]) -> Outcome | None:
+        """Take a step, and count what it came to; None is that there was nothing to do."""
+        counts, clock = self._node.counts, self._node.clock
+        begun = clock.boottime()
+        try:
+            outcome = await step()
+        except KatError:
+            counts.applied("failed", clock.boottime() - begun)
+            raise
+        if outcome is not None:
+            verbs = [action.verb.value for action in outcome.actions]
+            counts.applied("changed" if verbs else "unchanged", clock.boottime() - begun, verbs)
+            counts.not_started(len(outcome.failed))
+        return outcome
 
     async def _settle_rules(self, outcome: Outcome) -> Outcome:
         """Have the rules looked at; that they cannot be loaded is told until they can."""
@@ -229,6 +247,7 @@ class Agent:
             _log.warning("nothing is collected: %s, retrying after the next apply", err)
 
     def _refuse(self, topic: str, complaints: tuple[Complaint, ...]) -> None:
+        self._node.counts.refused(topic)
         for one in complaints:
             _log.error("%s, nothing is changed", one.text)
         self._reporting.problem(topic, *complaints)
@@ -250,6 +269,7 @@ class Agent:
             try:
                 async with self._leaders.session() as session:
                     _log.info("the leader answers")
+                    self._node.counts.connected()
                     attempt, said = 0, ""
                     await self._converse(session)
                     _log.info("the leader has closed the session")
@@ -268,6 +288,7 @@ class Agent:
             await Conversation(self._node, session, self._intake, self).run()
         finally:
             self._session = None
+            self._contact = self._node.clock.now()
             self._endpoints.session.gone()
             self._reporting.gone()
 
@@ -383,7 +404,45 @@ class Agent:
         """Feed the watchdog as long as ticks come: one that hangs is no agent."""
         interval = notify.watchdog_s() or STALLED * TICK_S
         while True:
-            late = self._node.clock.boottime() - self._ticked
-            if late < STALLED * max(TICK_S, self._settings.tick_seconds):
+            if not self._late_s():
                 notify.notify(notify.WATCHDOG)
             await self._node.clock.sleep(interval / 3)
+
+    def _late_s(self) -> float:
+        """Return for how long too many ticks have been missed, 0 if they come."""
+        patience = STALLED * max(TICK_S, self._settings.tick_seconds)
+        return max(0.0, self._node.clock.boottime() - self._ticked - patience)
+
+    # --- who watches ------------------------------------------------------------------------------
+
+    def look(self) -> Look:
+        """Return how things are now; reads two small files and asks nobody."""
+        files, endpoints = self._node.files, self._endpoints
+        is_connected = self._session is not None
+        return Look(
+            late_s=self._late_s(),
+            applied=_mark(lambda: state.load(files, state.APPLIED, state.Applied)),
+            known=_mark(lambda: state.high_water(files)),
+            is_resumed=self._is_resumed,
+            is_applying=self._reporting.is_applying,
+            is_held=state.is_held(files),
+            is_connected=is_connected,
+            contact=self._node.clock.now() if is_connected else self._contact,
+            problems=self._reporting.topics,
+            drift=Counter(one.kind for one in self._reporting.drift),
+            instances=endpoints.own.units(),
+            endpoints=endpoints.counted(),
+            ready=len(self._health.ready()),
+            revived=sum(self._health.restarts().values()),
+        )
+
+
+def _mark(
+    load: Callable[[], state.Applied | state.HighWater | None],
+) -> tuple[int, int] | None:
+    """Return epoch and generation, None if there are none or the file is damaged."""
+    try:
+        found = load()
+    except UnfitError:  # the report says so
+        return None
+    return (found.epoch, found.generation) if found else None

@@ -6,9 +6,11 @@ named: how one of them is, `katcall get instances` and the journal say.
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
+
+from katgen.bundle import Probe
 
 SHORT_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 LONG_S: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
@@ -67,23 +69,29 @@ class Counts:
     udp_forgotten: Tally = field(default_factory=lambda: _zero(()))
     sessions: Tally = field(default_factory=lambda: _zero(()))
 
-    def applied(self, outcome: str, seconds: float, verbs: Collection[str], failed: int) -> None:
-        """Count an apply: changed, unchanged or failed; `failed` units have not started."""
+    def applied(self, outcome: str, seconds: float, verbs: Iterable[str] = ()) -> None:
+        """Count an apply: changed, unchanged or failed; `verbs` of its actions."""
         self.applies[(outcome,)] += 1
-        self.start_failures[()] += failed
         for verb in verbs:
             self.actions[(verb,)] += 1
         if outcome != "unchanged":
             self.apply_s.add(seconds)
 
+    def not_started(self, units: int) -> None:
+        """Count units that an apply could not start."""
+        self.start_failures[()] += units
+
     def refused(self, topic: str) -> None:
         """Count that a record, a bundle or an apply came to nothing."""
         self.refusals[(topic,)] += 1
 
-    def probed(self, purpose: str, kind: str, result: str, seconds: float) -> None:
-        """Count a check; `result` is good, bad, or unknown: this machine could not make it."""
-        self.probes[(purpose, kind, result)] += 1
-        self.probe_s[kind].add(seconds)
+    def probed(self, probe: Probe, result: str, seconds: float) -> None:
+        """Count a check; `result` is good, bad, or unknown: this machine could not make it.
+
+        The time that it waited for its turn counts.
+        """
+        self.probes[(probe.purpose, probe.kind, result)] += 1
+        self.probe_s[probe.kind].add(seconds)
 
     def restarted(self, times: int) -> None:
         """Count that systemd has started instances again."""
@@ -137,8 +145,8 @@ class Look:
     is_connected: bool = False
     contact: float = 0
     problems: frozenset[str] = frozenset()
-    drift: Tally = field(default_factory=Counter)
-    instances: Tally = field(default_factory=Counter)
-    endpoints: Tally = field(default_factory=Counter)
+    drift: Mapping[str, int] = field(default_factory=dict)
+    instances: Mapping[str, int] = field(default_factory=dict)
+    endpoints: Mapping[str, int] = field(default_factory=dict)
     ready: int = 0
     revived: int = 0

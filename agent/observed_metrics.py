@@ -34,9 +34,9 @@ _SPREADS: Final = (
     ("rule_change_seconds", "rule_s", "Time of a transaction of packet rules' elements."),
 )
 _TALLIES: Final = (
-    ("instances", "instances", "Instances on this node, by systemd's state.", ("state",)),
-    ("endpoints", "endpoints", "Instances of this node that services may lead to.", ("state",)),
-    ("drift", "drift", "What somebody changed behind KAT's back.", ("kind",)),
+    ("instances", "instances", "Instances on this node, by systemd's state.", "state"),
+    ("endpoints", "endpoints", "Instances of this node that services may lead to.", "state"),
+    ("drift", "drift", "What somebody changed behind KAT's back.", "kind"),
 )
 _FLAGS: Final = (
     ("session", "is_connected", "Whether a leader answers."),
@@ -87,10 +87,10 @@ def _looked_at(look: Look) -> Iterator[Metric]:
     for topic in sorted(look.problems):
         problems.add_metric((topic,), 1)
     yield problems
-    for name, attribute, text, labels in _TALLIES:
-        family = GaugeMetricFamily(f"kat_agent_{name}", text, labels=labels)
-        for values, count in sorted(getattr(look, attribute).items()):
-            family.add_metric(values, count)
+    for name, attribute, text, label in _TALLIES:
+        family = GaugeMetricFamily(f"kat_agent_{name}", text, labels=(label,))
+        for value, count in sorted(getattr(look, attribute).items()):
+            family.add_metric((value,), count)
         yield family
 
 

@@ -42,6 +42,16 @@ class Reporting:
         """What somebody changed on this node, as of the last tick."""
         return self._drift
 
+    @property
+    def topics(self) -> frozenset[str]:
+        """Return the topics in which something is wrong."""
+        return frozenset(topic for topic, complaints in self._problems.items() if complaints)
+
+    @property
+    def is_applying(self) -> bool:
+        """Whether an apply is under way."""
+        return self._is_applying
+
     async def hello(self, session: Session) -> None:
         """Introduce the node. Raises LeaderError, UnfitError."""
         facts = await self._measure()

@@ -95,6 +95,7 @@ class Rules:
         if (await self._node.network.rules()).digest:
             return False
         _log.warning("somebody has flushed KAT's packet rules, restoring them")
+        self._node.counts.restored()
         await self.load()
         return True
 
@@ -109,6 +110,7 @@ class Rules:
             if await self._is_untouched() or await self._is_right():
                 return False
             _log.warning("somebody has changed KAT's packet rules, restoring them")
+            self._node.counts.restored()
         await self.load()
         return True
 

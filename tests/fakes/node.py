@@ -1,5 +1,6 @@
 from dataclasses import dataclass, field
 
+from agent.observed_counts import Counts
 from agent.ports import NodePorts
 from tests.fakes.files import FakeFiles
 from tests.fakes.journal import FakeJournal
@@ -27,6 +28,7 @@ class FakeNode:
     tools: FakeTools = field(init=False)
     machine: FakeMachine = field(init=False)
     clock: FakeClock = field(init=False)
+    counts: Counts = field(default_factory=Counts)
 
     def __post_init__(self) -> None:
         self.files = FakeFiles(self.trace)
@@ -55,6 +57,7 @@ class FakeNode:
             self.tools,
             self.machine,
             self.clock,
+            self.counts,
         )
 
     def reboot(self) -> None:

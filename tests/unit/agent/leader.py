@@ -82,6 +82,7 @@ class Running:
     leader: FakeLeader
     stopping: asyncio.Event
     task: "asyncio.Task[None]"
+    agent: Agent
 
     async def until(self, is_so: Callable[[], bool]) -> None:
         """Let time pass, a little at a time, until something is so. TimeoutError if never."""
@@ -121,7 +122,7 @@ async def running(
     stopping = asyncio.Event()
     agent = Agent(machine.ports, CONFIG, other)
     task = asyncio.create_task(agent.run(stopping), name="agent")
-    made = Running(machine, other, stopping, task)
+    made = Running(machine, other, stopping, task, agent)
     try:
         yield made
     finally:
