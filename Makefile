@@ -2,10 +2,14 @@
 STAGE ?=
 PY := .cache/venv/bin/python
 
-.PHONY: test lint generate bench soak demo packages venv rootfs lock clean
+.PHONY: test test-etcd lint generate bench soak demo packages venv rootfs lock clean
 
 test: rootfs
 	$(PY) -m tests.stages $(STAGE)
+
+# Every lab test of a whole cluster once more, on etcd in place of the embedded store.
+test-etcd: rootfs
+	KAT_STORE=etcd $(PY) -m pytest -rs $(shell grep -l 'with one_node(' tests/lab/test_*.py)
 
 lint: venv
 	$(PY) -m tests.stages lint

@@ -228,6 +228,32 @@ async def refusal(server: EtcdServer, given: Credentials) -> str:
     return str(refused.value)
 
 
+ROLES = """\
+user add root --no-password
+user grant-role root root
+role add kat
+role grant-permission kat --prefix=true readwrite /kat/
+user add kat --no-password
+user grant-role kat kat
+auth enable"""
+
+
+async def test_a_user_who_may_read_and_write_its_prefix_is_enough(server: EtcdServer) -> None:
+    for line in ROLES.splitlines():
+        server.control(*line.split())
+    store = await EtcdStore.open(server.members, UID, found=True)
+    revision = await put(store, a="1")
+    watch = store.watch("", revision)
+    assert await delete(store, "a") == revision + 1
+    assert await next_of(watch) == [(revision + 1, "a", None)]
+    lease = await store.grant(10)
+    await store.commit(Transaction({"b": b"1"}, lease=lease))
+    assert await store.keep_alive(lease)
+    await store.revoke(lease)
+    await store.compact(revision + 1)
+    await store.close()
+
+
 async def test_a_member_that_is_away_is_passed_over(server: EtcdServer) -> None:
     endpoints = ("https://127.0.0.1:1", *server.members.endpoints)
     members = replace(server.members, endpoints=endpoints)
