@@ -73,10 +73,20 @@ class SourceSpec(OneOf):
 class Rolling(Spec):
     """The pace of a rolling update."""
 
-    max_surge: Count = Field(default=1, description="Instances above the number, at most.")
-    max_unavailable: Count = Field(default=0, description="Instances below the number, at most.")
+    max_surge: Count = Field(
+        default=1,
+        description="Instances above the number, at most. Exclusive instances and those of a "
+        "DaemonService have none: they are replaced in place, at most maxUnavailable at a time, "
+        "but one at least.",
+    )
+    max_unavailable: Count = Field(
+        default=0,
+        description="Instances below the number, at most; with maxSurge 0, one at least.",
+    )
     pause_after: Count = Field(
-        default=0, description="Wait for `katcall rollout resume` after so many; 0: never."
+        default=0,
+        description="Wait for `katcall rollout resume` after so many; 0: never.",
+        **later("pauseAfter"),
     )
 
 
@@ -88,7 +98,9 @@ class UpdateStrategy(Spec):
     )
     rolling: Rolling = Field(default=Rolling(), description="Of type Rolling.")
     auto_rollback: Flag = Field(
-        default=True, description="Go back to the old revision if the new one fails."
+        default=True,
+        description="Go back to the old revision if the new one fails.",
+        **later("autoRollback"),
     )
     progress_deadline_seconds: Seconds = Field(
         default=300, description="Without progress until it has failed."
@@ -134,7 +146,7 @@ class WorkloadSpec(Spec):
         default=False, description="At most one, even on doubt.", **later("singleton")
     )
     update_strategy: UpdateStrategy = Field(
-        default=UpdateStrategy(), description="How a change is rolled out.", **later("rollouts")
+        default=UpdateStrategy(), description="How a change is rolled out."
     )
     revision_history_limit: Count = Field(default=10, description="Old revisions that are kept.")
     restart_policy: RestartPolicy = Field(
