@@ -170,7 +170,7 @@ def _replaced(
             made.pop(key, None)
         else:
             made[key] = one
-    return made if made.keys() <= old.keys() else dict(sorted(made.items()))
+    return made if made.keys() <= old.keys() else {key: made[key] for key in sorted(made)}
 
 
 def _objects(

@@ -165,7 +165,9 @@ class Draftsman:
         return made
 
 
-def _without(before: Before, gone: Iterable[ObjectKey]) -> Before:
+def _without(before: Before, gone: Collection[ObjectKey]) -> Before:
+    if not gone:
+        return before
     rest = dict(before)
     for key in gone:
         del rest[key]

@@ -84,7 +84,8 @@ class Grounds:
         if added:
             self._mentioned |= added
             for kind in {kind for kind, _ in added}:
-                self._kinds[kind] = dict(sorted(self._kinds[kind].items()))
+                every = self._kinds[kind]
+                self._kinds[kind] = {key: every[key] for key in sorted(every)}
 
 
 _NEVER: Final[tuple[int, Any]] = (-1, None)

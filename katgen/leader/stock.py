@@ -32,6 +32,7 @@ class Stock:
     """Is told the kinds of what changed."""
     want: Wanted = EMPTY
     seen: int = 0
+    _users: "_Users | None" = None
 
     async def load(self) -> None:
         """Read everything. Raises StoreError."""
@@ -98,7 +99,7 @@ class Stock:
         )
         self.seen = revision
         self.cluster.seen, self.cluster.wanted = revision, self.want.specs.workloads.keys()
-        users = _Users((before.specs.workloads, self.want.specs.workloads))
+        users = self._users_of(before)
         by_revision: dict[int, set[WorkloadKey]] = {}
         for key, one in changed.items():
             at = one.revision if one is not None else revision
@@ -107,6 +108,14 @@ class Stock:
             self.cluster.touch(at, by_revision[at])
         if changed:
             self.on_change(frozenset(key.kind for key in changed))
+
+    def _users_of(self, before: Wanted) -> "_Users":
+        """Return who used what and who does; the same as long as no workload changes."""
+        every = (before.specs.workloads, self.want.specs.workloads)
+        kept = self._users
+        if kept is None or any(a is not b for a, b in zip(kept.every, every, strict=True)):
+            kept = self._users = _Users(every)
+        return kept
 
 
 @dataclass(slots=True)

@@ -140,7 +140,7 @@ def _merged(
         merged.pop(key, None)
     has_more = not new.keys() <= old.keys()
     merged |= new
-    return dict(sorted(merged.items())) if has_more else merged
+    return {key: merged[key] for key in sorted(merged)} if has_more else merged
 
 
 def _only(objects: Objects, kinds: Iterable[str], changed: Collection[Mention]) -> Objects:
