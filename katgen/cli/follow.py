@@ -20,7 +20,7 @@ from katgen.cli.output import remark
 
 SILENCE_S: Final = 75.0
 """A leader sends a bookmark every 30 s; after two that did not come it is not there."""
-_PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
+PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 _BOOKMARK: Final = "BOOKMARK"
 _ERROR: Final = "ERROR"
 _MET: Final = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.REQUEST_TIMEOUT})
@@ -39,7 +39,7 @@ class Line(msgspec.Struct, rename="camel"):
     """One line of a watch."""
 
     type: str
-    object: dict[str, object] = {}
+    shown: dict[str, object] = msgspec.field(name="object", default_factory=dict)
     resource_version: str = ""
 
 
@@ -66,6 +66,7 @@ class Follower:
     _version: str = ""
     _has_begun: bool = False
     _failures: int = 0
+    _is_told: bool = False
 
     def news(self) -> Iterator[Sequence[News]]:
         """Yield first all that is there, as one; then what happens, for ever.
@@ -81,19 +82,19 @@ class Follower:
                 if not self._can_wait(err):
                     raise
                 self._say(err)
-            time.sleep(_PAUSES_S[min(self._failures, len(_PAUSES_S) - 1)])
+            time.sleep(PAUSES_S[min(self._failures, len(PAUSES_S) - 1)])
             self._failures += 1
 
     def _once(self) -> Iterator[Sequence[News]]:
         """Yield news until the leader ends the watch."""
         first: list[Document] | None = None if self._version else []
         for line in self._lines():
-            self._failures = 0
+            self._failures, self._is_told = 0, False
             if line.type == _ERROR:
                 self._version = ""
                 raise _GoneError
             if first is not None and line.type != _BOOKMARK:
-                first.append(line.object)
+                first.append(line.shown)
                 continue
             self._version = line.resource_version or self._version
             if first is not None:
@@ -130,19 +131,20 @@ class Follower:
             yield news
 
     def _taken(self, line: Line) -> News:
-        key = _key(line.object)
+        key = _key(line.shown)
         if line.type == "DELETED":
             self._known.pop(key, None)
         else:
-            self._known[key] = line.object
-        return News(line.type, line.object, key)
+            self._known[key] = line.shown
+        return News(line.type, line.shown, key)
 
     def _can_wait(self, err: LeaderError) -> bool:
         """Whether it may be better soon. What never worked is not waited for."""
         return self._has_begun and (err.exit is Exit.UNREACHABLE or err.status in _MET)
 
     def _say(self, err: LeaderError) -> None:
-        if not self._failures:
+        if not self._is_told:
+            self._is_told = True
             remark(f"{err.problems[0].what}; asking again")
 
 

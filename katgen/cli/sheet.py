@@ -33,7 +33,7 @@ class Sheet:
             return
         head = [_EVENT, *(one.head for one in self._columns)][not self._has_types :]
         is_first = not self._widths
-        before = self._widths or [0] * len(head)
+        before = self._widths or [0, *(one.room for one in self._columns)][not self._has_types :]
         columns = zip(head, *(cells for _, cells in new), strict=True)
         self._widths = [
             max(width, *map(len, column)) for width, column in zip(before, columns, strict=True)

@@ -40,22 +40,24 @@ class Scene:
 class Column:
     """A heading and what stands below it; `is_wide` ones appear with `-o wide` only.
 
-    `is_age`: it says something else every second, which is no news.
+    `is_age`: it says something else every second, which is no news. `room`: how wide it gets as a
+    rule, where one does not know yet what comes.
     """
 
     head: str
     cell: Callable[[Document, Scene], str]
     is_wide: bool = False
     is_age: bool = False
+    room: int = 0
 
 
-def _at(head: str, path: str, *, is_wide: bool = False) -> Column:
-    return Column(head, lambda document, _: text(document, path), is_wide)
+def _at(head: str, path: str, *, is_wide: bool = False, room: int = 0) -> Column:
+    return Column(head, lambda document, _: text(document, path), is_wide, room=room)
 
 
 def _since(head: str, path: str) -> Column:
     return Column(
-        head, lambda document, scene: since(moment(document, path), scene.now), is_age=True
+        head, lambda document, scene: since(moment(document, path), scene.now), is_age=True, room=5
     )
 
 
@@ -132,7 +134,7 @@ COLUMNS: Final[Mapping[str, tuple[Column, ...]]] = {
         _NAME,
         _at("TYPE", "spec.type"),
         Column("READY", _ready),
-        Column("STATUS", status_text),
+        Column("STATUS", status_text, room=18),
         _AGE,
         Column("NODES", _nodes, is_wide=True),
         Column("IMAGE", _image, is_wide=True),
@@ -140,7 +142,7 @@ COLUMNS: Final[Mapping[str, tuple[Column, ...]]] = {
     "Instance": (
         _NAME,
         Column("READY", _endpoint),
-        _at("STATE", "state"),
+        _at("STATE", "state", room=8),
         _at("RESTARTS", "restarts"),
         _at("NODE", "node"),
         _at("ADDRESS", "address"),
@@ -152,7 +154,7 @@ COLUMNS: Final[Mapping[str, tuple[Column, ...]]] = {
     "Node": (
         _NAME,
         _at("CONDITION", "status.condition"),
-        _at("SYNC", "status.sync"),
+        _at("SYNC", "status.sync", room=8),
         _count("INSTANCES", "status.workloadInstances"),
         _since("SEEN", "status.lastHeartbeatTime"),
         _at("KAT", "status.versions.kat"),
@@ -184,8 +186,8 @@ COLUMNS: Final[Mapping[str, tuple[Column, ...]]] = {
     "Event": (
         _since("AGE", "last"),
         _at("COUNT", "count"),
-        _at("REASON", "reason"),
-        Column("OBJECT", _object),
+        _at("REASON", "reason", room=16),
+        Column("OBJECT", _object, room=16),
         _at("NODE", "node", is_wide=True),
         _at("MESSAGE", "message"),
     ),

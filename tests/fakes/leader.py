@@ -45,12 +45,16 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer. `lines` are sent one by one; with `is_open` the last of them is not the end."""
+    """An answer. `lines` are sent one by one; with `is_open` the last of them is not the end.
+
+    With `is_cut` the connection breaks after them.
+    """
 
     value: object = None
     status: int = 200
     lines: tuple[object, ...] = ()
     is_open: bool = False
+    is_cut: bool = False
     text: str = ""
 
 
@@ -61,8 +65,8 @@ class FakeLeader:
     url: str
     ca: str
     replies: dict[str, Reply]
-    later: dict[str, Reply] = field(default_factory=dict)
-    """Takes a route's place after its first answer."""
+    later: dict[str, list[Reply]] = field(default_factory=dict)
+    """Take a route's place after its answers, one after the other."""
     asked: list[Asked] = field(default_factory=list)
     sent: threading.Event = field(default_factory=threading.Event)
     """Set when the lines of an open answer have been sent."""
@@ -75,7 +79,11 @@ class FakeLeader:
 
     def reply_later(self, route: str, value: object) -> None:
         """Answer a route with this JSON from the second time on."""
-        self.later[route] = Reply(value)
+        self.later.setdefault(route, []).append(Reply(value))
+
+    def in_turn(self, route: str, *replies: Reply) -> None:
+        """Answer a route with these, one after the other; the last stays."""
+        self.replies[route], *self.later[route] = replies
 
     def stream(self, route: str, *lines: object, is_open: bool = False) -> None:
         """Answer a route with these JSON lines."""
@@ -83,20 +91,25 @@ class FakeLeader:
 
     def refuse(self, route: str, status: int, detail: str, *problems: Mapping[str, str]) -> None:
         """Answer a route as RFC 9457 says."""
-        told = {
-            "type": "about:blank",
-            "title": "Refused",
-            "status": status,
-            "detail": detail,
-            "requestId": "r-17",
-            "problems": list(problems),
-        }
-        self.replies[route] = Reply(told, status)
+        self.replies[route] = refused(status, detail, *problems)
 
     @property
     def lines(self) -> list[str]:
         """Return what was asked, a line each."""
         return [one.line for one in self.asked]
+
+
+def refused(status: int, detail: str, *problems: Mapping[str, str]) -> Reply:
+    """Return a refusal as RFC 9457 says."""
+    told = {
+        "type": "about:blank",
+        "title": "Refused",
+        "status": status,
+        "detail": detail,
+        "requestId": "r-17",
+        "problems": list(problems),
+    }
+    return Reply(told, status)
 
 
 @contextmanager
@@ -157,8 +170,8 @@ class _Conversation(BaseHTTPRequestHandler):
         missing = Reply({"detail": f"there is no {path}", "requestId": "r-17"}, 404)
         route = f"{self.command} {path}"
         reply = leader.replies.get(route, missing)
-        if route in leader.later:
-            leader.replies[route] = leader.later.pop(route)
+        if leader.later.get(route):
+            leader.replies[route] = leader.later[route].pop(0)
         self._send(reply)
 
     do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815 -- http.server's names
@@ -166,7 +179,7 @@ class _Conversation(BaseHTTPRequestHandler):
     def _send(self, reply: Reply) -> None:
         self.send_response(reply.status)
         self.send_header("X-Request-Id", "r-17")
-        if reply.lines or reply.is_open:
+        if reply.lines or reply.is_open or reply.is_cut:
             self._stream(reply)
             return
         content = reply.text.encode() if reply.text else json.dumps(reply.value).encode()
@@ -184,7 +197,10 @@ class _Conversation(BaseHTTPRequestHandler):
         if reply.is_open:
             self.server.leader.sent.set()
             self.server.leader.released.wait(60)
-        self.wfile.write(b"0\r\n\r\n")
+        if reply.is_cut:
+            self.close_connection = True
+        else:
+            self.wfile.write(b"0\r\n\r\n")
 
 
 @lru_cache

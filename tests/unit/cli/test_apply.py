@@ -157,7 +157,7 @@ def test_a_leader_that_restarts_meanwhile_is_asked_again(
 ) -> None:
     leader.answer("POST /apply", WRITTEN)
     leader.stream("GET /changes/41", state("applying"))
-    leader.later["GET /changes/41"] = Reply(lines=(DONE,))
+    leader.later["GET /changes/41"] = [Reply(lines=(DONE,))]
     assert run(["apply", "-f", "web.kat"]) == 0
     assert capsys.readouterr().err.splitlines()[1] == (
         "the leader stopped telling of the change; the change goes on; asking again"

@@ -65,11 +65,12 @@ def test_the_same_plan_is_printed_the_same(
     assert capsys.readouterr().out == offline
 
 
-def test_a_dry_run_is_a_plan(leader: FakeLeader, capsys: Captured) -> None:
+@pytest.mark.parametrize("option", ["--dry-run", "--dry-run=server"])
+def test_a_dry_run_is_a_plan(leader: FakeLeader, capsys: Captured, option: str) -> None:
     made = Preview(generation=2, parent=1, digest="", nodes=nodes_of(shop_view()))
     leader.answer("POST /apply", msgspec.to_builtins(made))
     capsys.readouterr()
-    assert run(["apply", "-f", "examples/shop-v2", "--dry-run"]) == 0
+    assert run(["apply", "-f", "examples/shop-v2", option]) == 0
     assert capsys.readouterr().out.endswith("2 to start, 2 to stop, 6 reloads on 3 nodes\n")
     assert [one.line for one in leader.asked] == ["POST /apply dryRun=1"]
 
