@@ -19,6 +19,8 @@ from agent.dns.wire import Edns, Rest, WireError
 ATTEMPT_S: Final = 1.5
 """For one server's answer; clients wait for 5 s, as resolv.conf(5) has it."""
 WHOLE_S: Final = 4.5
+ROUNDS: Final = 3
+"""How often a silent server is asked, if there is time: a burst may have been too much for it."""
 IN_FLIGHT_MAX: Final = 2048
 """Each is a socket of its own: half of kat-dns.service's `LimitNOFILE=`."""
 WAITING_MAX: Final = 256
@@ -100,9 +102,9 @@ class Forwarder:
             reply(_response(outside, rest) if rest else _failed(outside))
 
     async def _ask_in_turn(self, key: Key, flight: Flight) -> Rest | None:
-        """Ask one server after the other, silent ones twice. A refusal is better than no answer."""
+        """Ask one server after the other, silent ones again. A refusal is better than no answer."""
         refusals: dict[Server, Rest] = {}
-        for server in self.upstreams.servers() * 2:
+        for server in self.upstreams.servers() * ROUNDS:
             if server in refusals:
                 continue
             flight.asking = server.address
