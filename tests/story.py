@@ -60,9 +60,9 @@ def story(name: str, document: str = "README.md") -> list[Command]:
     return [command for block in found if block.story == name for command in commands(block)]
 
 
-def tell(node: Node, name: str) -> Iterator[Told]:
+def tell(node: Node, name: str, document: str = "README.md") -> Iterator[Told]:
     """Run a story's commands on a node, one after the other, and yield what each printed."""
-    for command in story(name):
+    for command in story(name, document):
         if command.text == REBOOT:
             reboot(node)
             yield Told(command, ())
