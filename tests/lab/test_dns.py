@@ -147,6 +147,35 @@ def test_names_follow_what_is_created_scaled_and_deleted(kat: OneNode) -> None:
     until(kat.node, f"dig @{NODE} sleeper.{DOMAIN} | grep -q NXDOMAIN")
 
 
+EVERY_FORM = (
+    *(("A", name) for name in ("api", "ep.api", "vip.api", "0.api")),
+    *(("SRV", f"_http._tcp.{name}") for name in ("api", "ep.api")),
+)
+
+
+def forms(kat: OneNode, transport: str) -> list[list[str]]:
+    return [dig(kat, name, kind, transport) for kind, name in EVERY_FORM]
+
+
+def test_every_form_follows_a_virtual_address_that_comes_and_goes(kat: OneNode) -> None:
+    """All change with one plan; the instances' own names stay."""
+    headless = kat.web(name="api").partition("---")[0]
+    instances, service = f"0 0 8080 0.api.{DOMAIN}.", f"0 0 80 api.{DOMAIN}."
+    kat.apply(headless)
+    until(kat.node, f"dig +short @{NODE} ep.api.{DOMAIN} | grep -q .")
+    (own,) = dig(kat, "0.api")
+    without = [[own], [own], [], [own], [instances], [instances]]
+    assert forms(kat, "+notcp") == forms(kat, "+tcp") == without
+    kat.apply(kat.web(name="api"))
+    (virtual,) = dig(kat, "vip.api")
+    with_one = [[virtual], [own], [virtual], [own], [service], [instances]]
+    assert forms(kat, "+notcp") == forms(kat, "+tcp") == with_one
+    kat.katcall("delete", "virtualloadbalancer", "api")
+    assert forms(kat, "+notcp") == forms(kat, "+tcp") == without
+    kat.katcall("delete", "workload", "api")
+    assert forms(kat, "+notcp") == forms(kat, "+tcp") == [[], [], [], [], [], []]
+
+
 def test_a_change_of_state_is_visible_within_50_ms(kat: OneNode) -> None:
     gone, _ = dig(kat, "ep.db")
     before = kat.node.run(["cat", "/run/kat/endpoints/default.json"]).stdout
@@ -254,12 +283,14 @@ def test_a_stranger_is_answered_about_services_only(kat: OneNode) -> None:
 def test_without_any_container_the_host_still_resolves(kat: OneNode) -> None:
     for name in ("web", "db"):
         kat.katcall("delete", "workload", name)
+    kat.apply(kat.web(name="idle", replicas=0))
     until(kat.node, "test -z \"$(podman ps -q --filter name='^kat')\"")
     try:
-        assert (
-            kat.node.run(["getent", "hosts", "a.node.kat.cluster.local"]).stdout.split()[0] == NODE
-        )
+        said = kat.node.run(["getent", "hosts", "a.node.kat.cluster.local", f"idle.{DOMAIN}"])
+        assert [line.split()[0] for line in said.stdout.splitlines()] == [NODE, *dig(kat, "idle")]
+        assert len(dig(kat, "idle")) == 1
     finally:
+        kat.katcall("delete", "workload", "idle")
         kat.apply(documents(kat))
         until(kat.node, f"test $(dig +short @{NODE} ep.web.{DOMAIN} ep.db.{DOMAIN} | wc -l) = 4")
 
