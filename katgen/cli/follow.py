@@ -100,8 +100,8 @@ class Follower:
             if first is not None:
                 listed, first = first, None
                 yield from self._listed(listed)
-            elif line.type != _BOOKMARK:
-                yield [self._taken(line)]
+            elif line.type != _BOOKMARK and (news := self._taken(line)):
+                yield [news]
 
     def _lines(self) -> Iterator[Line]:
         query = {**self.asked.query, "watch": "1"}
@@ -130,12 +130,14 @@ class Follower:
             self._has_begun = True
             yield news
 
-    def _taken(self, line: Line) -> News:
+    def _taken(self, line: Line) -> News | None:
+        """Note a line; None if it says what is known: another leader tells all statuses anew."""
         key = _key(line.shown)
-        if line.type == "DELETED":
-            self._known.pop(key, None)
-        else:
+        known = self._known.pop(key, None)
+        if line.type != "DELETED":
             self._known[key] = line.shown
+            if known is not None and _lasting(known) == _lasting(line.shown):
+                return None
         return News(line.type, line.shown, key)
 
     def _can_wait(self, err: LeaderError) -> bool:

@@ -183,12 +183,12 @@ def chosen(rows: list[Row], selection: Selection) -> list[Row]:
     return [row for row in mine if selection.takes(row.document)] if selection.is_narrow else mine
 
 
-def first_lines(rows: list[Row]) -> Iterator[bytes]:
-    """Yield what is there already as ADDED, some at a time. Nobody can resume from within."""
+def first_lines(rows: list[Row], what: str = "ADDED") -> Iterator[bytes]:
+    """Yield what is there already, some at a time. Nobody can resume from within."""
     parts: list[bytes] = []
     size = 0
     for row in rows:
-        parts.append(line("ADDED", row.encoded))
+        parts.append(line(what, row.encoded))
         size += len(parts[-1])
         if size >= BATCH_BYTES:
             yield b"".join(parts)

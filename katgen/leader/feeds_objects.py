@@ -1,7 +1,8 @@
 """The stored objects in memory, by one watch of the store, and what changes in them.
 
 Lists, watches and writes live on it. A Workload is shown with its status, which is not stored: when
-that alone changes, it is news too.
+that alone changes, it is news too. What statuses were with another leader is not known: versions of
+workloads say whose they are.
 """
 
 import asyncio
@@ -140,7 +141,7 @@ class ObjectsFeed:
         if self._dirty is not None:
             self._dirty.update(key_from_path(one.key) for one in ours)
         news = [
-            self._changed(change, _mark(revision, number, len(ours)))
+            self._changed(change, self._mark(change, number, len(ours)))
             for number, change in enumerate(ours, 1)
         ]
         self.revision = revision
@@ -168,6 +169,15 @@ class ObjectsFeed:
         row = self._row(stored)
         kind.put(row)
         return News(key.kind, *at, old, row, gone_at=str(change.revision))
+
+    def _mark(self, change: Change, number: int, count: int) -> tuple[Mark, str]:
+        mark, version = _mark(change.revision, number, count)
+        is_workload = key_from_path(change.key).kind == _WORKLOAD
+        return mark, self._own(change.revision) if is_workload and number == count else version
+
+    def _own(self, revision: int) -> str:
+        """Return a revision as seen with all statuses that were told here up to now."""
+        return f"{revision}-{self._start}.{self._told}"
 
     def _count(self, key: ObjectKey, by: int) -> None:
         self.spaces[key.namespace] += by
@@ -240,16 +250,18 @@ class ObjectsFeed:
             kind.put(row)
             self._told += 1
             mark = (self.revision, _STORED + self._told)
-            version = f"{self.revision}-{self._start}.{self._told}"
-            news.append(News(_WORKLOAD, mark, version, old, row))
+            news.append(News(_WORKLOAD, mark, self._own(self.revision), old, row))
         if news:
             self.ring.add(news)
 
     def version(self, kind: str) -> str:
         """Return where a watch of a kind begins that has seen all of it."""
-        last = self.ring.last if kind == _WORKLOAD else None
-        is_status = last is not None and last.mark > (self.revision, _STORED)
-        return last.version if last is not None and is_status else str(self.revision)
+        return self._own(self.revision) if kind == _WORKLOAD else str(self.revision)
+
+    def is_own(self, version: str) -> bool:
+        """Whether statuses were told here up to a version, and so all that came after it are."""
+        match = _VERSION.fullmatch(version)
+        return match is not None and match[3] == self._start
 
     def rows(self, kind: str) -> list[Row]:
         """Return the objects of a kind by namespace and name."""

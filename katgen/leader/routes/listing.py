@@ -146,6 +146,7 @@ class _Begun:
 
     watch: Watch
     first: Iterator[bytes]
+    is_resumed: bool = False
 
 
 async def _watch(
@@ -155,7 +156,10 @@ async def _watch(
     with request.app[TURNSTILE].watch(request[CALLER].name):
         async with feeds.watching(kind):
             feed = await feeds.current(kind)
-            begun = await _begin(feed, kind, wanted, request.query.get("resourceVersion", ""))
+            version = request.query.get("resourceVersion", "")
+            begun = await _begin(feed, kind, wanted, version)
+            if begun.is_resumed and kind == "Workload" and not feeds.objects.is_own(version):
+                begun = _with_statuses(feed, begun.watch, wanted)
             response = web.StreamResponse(
                 headers={"Content-Type": LINES, "X-Request-Id": request[REQUEST_ID]}
             )
@@ -169,7 +173,8 @@ async def _begin(feed: Feed, kind: str, wanted: Selection, version: str) -> _Beg
     """Return a watch from a version on; without one, with all that is there first."""
     if version not in {"", "0"}:
         try:
-            return _Begun(Watch(feed, kind, wanted, await feed.number(version)), iter(()))
+            number = await feed.number(version)
+            return _Begun(Watch(feed, kind, wanted, number), iter(()), is_resumed=True)
         except GoneError as err:
             raise GoneAnswerError(f"{err}; {_AGAIN}") from err
         except ValueError as err:
@@ -183,6 +188,22 @@ async def _begin(feed: Feed, kind: str, wanted: Selection, version: str) -> _Beg
         yield place
 
     return _Begun(Watch(feed, kind, wanted, feed.ring.end), first())
+
+
+def _with_statuses(feed: Feed, watch: Watch, wanted: Selection) -> _Begun:
+    """Begin with what was missed, and then with how every workload is now.
+
+    The version is another leader's: what statuses were when it was given is not known.
+    """
+
+    def first() -> Iterator[bytes]:
+        while lines := watch.take():
+            yield lines
+        rows, place = chosen(feed.rows("Workload"), wanted), watch.bookmark()
+        yield from first_lines(rows, "MODIFIED")
+        yield place
+
+    return _Begun(watch, first())
 
 
 class _Stream:

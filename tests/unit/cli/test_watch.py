@@ -176,6 +176,17 @@ def test_what_the_leader_does_not_remember_is_listed_and_compared(
     ]
 
 
+def test_what_another_leader_tells_anew_is_not_printed_again(
+    leader: FakeLeader, capsys: Captured
+) -> None:
+    again = {"type": "MODIFIED", "object": config("a", x="1")}
+    new = told("MODIFIED", config("a", x="2"), "41")
+    leader.in_turn(
+        CONFIGS, Reply(lines=there(config("a", x="1"))), Reply(lines=(again, new)), REVOKED
+    )
+    assert watched(capsys, "get", "cm", "-w", "-o", "name") == "config/a\nconfig/a\n"
+
+
 def test_that_a_node_was_heard_of_again_is_no_news(leader: FakeLeader, capsys: Captured) -> None:
     def node(heard: str) -> dict[str, Any]:
         status = {"condition": "Ready", "lastHeartbeatTime": heard}
