@@ -9,7 +9,7 @@ test: rootfs
 
 # Every lab test of a whole cluster once more, on etcd in place of the embedded store.
 test-etcd: rootfs
-	KAT_STORE=etcd $(PY) -m pytest -rs $(shell grep -l 'with one_node(' tests/lab/test_*.py)
+	KAT_STORE=etcd $(PY) -m pytest -rs $$(grep -l 'with one_node(' tests/lab/test_*.py)
 
 lint: venv
 	$(PY) -m tests.stages lint
