@@ -1,6 +1,10 @@
 """`-w`: what is there, then what becomes of it, in any form, until Ctrl-C."""
 
+import os
+import select
+import stat
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -58,6 +62,7 @@ def watch(leader: Leader, watched: Watched, instances: Instances) -> int:
     """
     follower = Follower(leader, collection(watched.target.noun, watched.namespace, _query(watched)))
     show = _printer(watched, instances)
+    _end_with_reader()
     try:
         for number, news in enumerate(follower.news()):
             told = [one for one in news if _is_told(one, watched)]
@@ -70,6 +75,24 @@ def watch(leader: Leader, watched: Watched, instances: Instances) -> int:
             remark()  # past the terminal's ^C
         return Exit.INTERRUPTED
     raise AssertionError("news never end")
+
+
+def _end_with_reader() -> None:
+    """End when nobody reads a pipe any more, as `tail -f` does: news may be long in coming."""
+    try:
+        number = sys.stdout.fileno()
+        is_pipe = stat.S_ISFIFO(os.fstat(number).st_mode)
+    except OSError:  # it is none of the system's
+        return
+    if is_pipe:
+        threading.Thread(target=_wait_for_end, args=(number,), daemon=True).start()
+
+
+def _wait_for_end(pipe: int) -> None:
+    waiting = select.poll()
+    waiting.register(pipe, 0)  # POLLERR comes unasked
+    waiting.poll()
+    os._exit(Exit.PIPE_CLOSED)
 
 
 def _query(watched: Watched) -> Mapping[str, str]:

@@ -108,10 +108,12 @@ async def _next_page(
 
 def _as_of(feed: Feed, kind: str, number: int) -> list[Row]:
     """Return what was there before some news, in order. Raises GoneError."""
+    since = feed.ring.since(number, feed.ring.end - number)
+    mine = [news for news in since if news.kind == kind]
+    if not mine:
+        return feed.rows(kind)
     rows = {row.key: row for row in feed.rows(kind)}
-    for news in reversed(feed.ring.since(number, feed.ring.end - number)):
-        if news.kind != kind:
-            continue
+    for news in reversed(mine):
         if news.before is None:
             rows.pop(news.row.key, None)
         elif news.before.is_partial:

@@ -295,11 +295,11 @@ def test_in_a_terminal_too(leader: FakeLeader, tmp_path: Path) -> None:
     os.close(theirs)
 
 
-def test_a_reader_that_has_gone_ends_it(leader: FakeLeader, tmp_path: Path) -> None:
-    new = told("ADDED", config("b"), "41")
-    leader.in_turn(CONFIGS, Reply(lines=there(config("a"))), Reply(lines=(new,), is_open=True))
+def test_a_reader_that_has_gone_ends_it_without_news(leader: FakeLeader, tmp_path: Path) -> None:
+    leader.stream(CONFIGS, *there(config("a")), is_open=True)
     read, write = os.pipe()
     with katcall(tmp_path, write) as child:
         os.close(write)
+        assert os.read(read, 100) == b"config/a\n"
         os.close(read)
         assert child.wait(30) == 141
