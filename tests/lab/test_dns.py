@@ -204,6 +204,38 @@ def test_who_is_withdrawn_leaves_the_services_names_and_keeps_its_own(
         kat.node.run([*change, before])
 
 
+def test_what_dig_sees_of_a_name_without_such_a_record_and_of_any(kat: OneNode) -> None:
+    ask = ["dig", f"@{NODE}", "+noall", "+comments", "+question", "+authority"]
+    said = kat.node.run([*ask, f"wEb.{DOMAIN}", "AAAA"]).stdout
+    assert f";wEb.{DOMAIN}.\t" in said
+    assert "status: NOERROR" in said
+    assert re.search(rf"^{DOMAIN}\.\s+5\s+IN\s+SOA\s", said, re.MULTILINE)
+    assert status(kat, f"web.{DOMAIN}", "ANY", "+notcp") == "REFUSED"
+
+
+def test_what_is_too_long_for_udp_is_cut_and_comes_whole_over_tcp(kat: OneNode) -> None:
+    zone = "/var/lib/kat/dns/big.kat.cluster.local.zone"
+    apex, server = "big.kat.cluster.local.", "kat.cluster.local."
+    lines = [f"{apex} 30 IN SOA {server} hostmaster.{server} 1 3600 600 86400 5"]
+    lines += [f"all.{apex} 5 IN A 10.100.9.{n}" for n in range(1, 201)]
+    kat.node.put(zone, "".join(f"{line}\n" for line in lines).encode())
+    try:
+        kat.node.run(["systemctl", "reload", "kat-dns.service"])
+        sizes = []
+        for size in ("+noedns", "+bufsize=800", "+bufsize=4096"):
+            said = kat.node.run(["dig", f"@{NODE}", "+ignore", size, f"all.{apex}"]).stdout
+            assert re.search(r"flags: qr aa tc", said)
+            (received,) = re.findall(r"MSG SIZE  rcvd: (\d+)", said)
+            sizes.append(int(received))
+        limits = (512, 800, 1232)
+        assert all(limit - 16 < found <= limit for found, limit in zip(sizes, limits, strict=True))
+        assert len(dig(kat, f"all.{apex}")) == 200
+    finally:
+        kat.node.run(["rm", zone])
+        kat.node.run(["systemctl", "reload", "kat-dns.service"])
+    assert status(kat, f"all.{apex}") == "NXDOMAIN"
+
+
 def test_a_resolver_library_that_is_not_ours(kat: OneNode) -> None:
     (folder,) = map(Path, dns.__path__)
     files = {f"/root/lib/dns/{p.relative_to(folder)}": p.read_bytes() for p in folder.rglob("*.py")}
