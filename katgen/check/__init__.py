@@ -6,7 +6,7 @@ sees. It imports the data (`planned`, `model`), names and errors, and no more.
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from katgen.check import company, history, numbers, places
+from katgen.check import company, history, numbers, places, rollouts
 from katgen.check.facts import Invariant, facts_of
 from katgen.errors import Problem, Source
 from katgen.planned import Plan
@@ -16,6 +16,7 @@ INVARIANTS: Mapping[str, Invariant] = {
     **places.INVARIANTS,
     **company.INVARIANTS,
     **history.INVARIANTS,
+    **rollouts.INVARIANTS,
 }
 """Name → function. Each relies on no other but `workloads-match-specs`, which comes first."""
 

@@ -17,7 +17,7 @@ from katgen.names import NodeName, WorkloadKey
 def spread_holds(facts: Facts) -> Iterator[Problem]:
     """No new instance is in a domain with more than maxSkew above the emptiest."""
     for key, instances in facts.by_workload.items():
-        for rule in instances[0].spec.spread if instances else ():
+        for rule in facts.spec(key).spread if instances else ():
             domains = _domains(facts, rule.topology_key)
             new = {domains.get(i.placement.node) for i in instances if i.is_new}
             counts, floor = _counts(facts, instances, rule)
@@ -36,24 +36,31 @@ def _counts(
     One that moves lets a domain fall below what others were placed by, except with maxSkew 1:
     there, whatever leaves the emptiest domain can go nowhere else.
     """
-    key, spec = instances[0].key, instances[0].spec
+    key, spec = instances[0].key, facts.spec(instances[0].key)
     domains = _domains(facts, rule.topology_key)
     usable = {domains[n.name] for n in facts.plan.inventory.nodes.values() if admits(spec, n)}
-    there: dict[str, set[str]] = {domain: set() for domain in usable if domain is not None}
+    counts = Counter({domain: 0 for domain in usable if domain is not None})
+    there: dict[str, set[str | None]] = {i.placement.ordinal: set() for i in instances}
     for instance in instances:
-        there.get(domains.get(instance.placement.node) or "", set()).add(instance.placement.ordinal)
-    counts = Counter({domain: len(ordinals) for domain, ordinals in there.items()})
-    now = {i.placement.ordinal for i in instances}
-    for ordinal, old in facts.before(key).items() if rule.max_skew > 1 else ():
-        if ordinal in now:
-            there.get(domains.get(old.node) or "", set()).add(ordinal)
-    return counts, min(map(len, there.values()), default=0)
+        domain = domains.get(instance.placement.node)
+        there[instance.placement.ordinal].add(domain)
+        if domain is not None and domain in counts:
+            counts[domain] += 1
+    had = counts.copy()
+    for old in facts.before(key) if rule.max_skew > 1 else ():
+        domain = domains.get(old.node)
+        if domain is None or domain in there.get(old.ordinal, {domain}):
+            continue
+        if domain in had:
+            had[domain] += 1
+            there[old.ordinal].add(domain)
+    return counts, min(had.values(), default=0)
 
 
 def distances_hold(facts: Facts) -> Iterator[Problem]:
     """Nothing new is in a domain with something that wants, or has, to be apart from it."""
     for key, instances in facts.by_workload.items():
-        for term in instances[0].spec.affinity.anti_workload.required if instances else ():
+        for term in facts.spec(key).affinity.anti_workload.required if instances else ():
             domains = _domains(facts, term.topology_key)
             meant = _by_domain(_meant(facts, key, term), domains)
             for instance in instances:
@@ -67,7 +74,7 @@ def distances_hold(facts: Facts) -> Iterator[Problem]:
 def nearness_holds(facts: Facts) -> Iterator[Problem]:
     """A new instance is in a domain with what it must be near; the very first of a kind is not."""
     for key, instances in facts.by_workload.items():
-        for term in instances[0].spec.affinity.workload.required if instances else ():
+        for term in facts.spec(key).affinity.workload.required if instances else ():
             yield from _nearness(facts, key, term)
 
 
@@ -94,7 +101,7 @@ def _domains_before(facts: Facts, key: WorkloadKey, term: WorkloadTerm) -> set[s
     """Return the domains where the parent has what a term means."""
     domains = _domains(facts, term.topology_key)
     keys = [other for other in facts.by_workload if _is_meant(facts, key, other, term)]
-    found = (domains.get(p.node) for other in keys for p in facts.before(other).values())
+    found = (domains.get(p.node) for other in keys for p in facts.before(other))
     return {domain for domain in found if domain is not None}
 
 

@@ -8,12 +8,15 @@ from katgen.errors import Problem, Source
 from katgen.model.placing import Expression, Toleration
 from katgen.model.specs import WorkloadObjects
 from katgen.model.workload import WorkloadSpec
-from katgen.names import NodeName, Ordinal, WorkloadKey, instance_id
+from katgen.names import NodeName, WorkloadKey, instance_id
 from katgen.planned import Node, Placement, Plan, Taint
 
 
 class Instance(NamedTuple):
-    """A placement and what it is a placement of. `is_new`: the parent does not have it."""
+    """A placement and what it is a placement of: its own revision's spec, as far as that is known.
+
+    `is_new`: the parent does not have it.
+    """
 
     key: WorkloadKey
     spec: WorkloadSpec
@@ -36,15 +39,28 @@ class Facts:
     instances: tuple[Instance, ...]
     by_workload: Mapping[WorkloadKey, Sequence[Instance]]
 
-    def before(self, key: WorkloadKey) -> Mapping[Ordinal, Placement]:
+    def spec(self, key: WorkloadKey) -> WorkloadSpec:
+        """Return what a workload shall be: what says where its instances may be, of any age."""
+        return self.plan.specs.workloads[key].workload.spec
+
+    def before(self, key: WorkloadKey) -> Sequence[Placement]:
         """Return the parent's placements of a workload."""
         old = self.parent.workloads.get(key) if self.parent else None
-        return {p.ordinal: p for p in old.placements} if old else {}
+        return old.placements if old else ()
+
+    def predecessor(self, instance: Instance) -> Placement | None:
+        """Return the parent's instance of an ordinal, the first if there are two."""
+        ordinal = instance.placement.ordinal
+        return next((p for p in self.before(instance.key) if p.ordinal == ordinal), None)
 
     def counted(self) -> Iterator[Instance]:
-        """Yield the instances whose requests are known: an older revision's are not in the plan."""
-        workloads = self.plan.workloads
-        return (i for i in self.instances if i.placement.revision == workloads[i.key].revision)
+        """Yield the instances whose requests are known."""
+        return (i for i in self.instances if self.is_known(i.key, i.placement.revision))
+
+    def is_known(self, key: WorkloadKey, revision: str) -> bool:
+        """Whether the plan says what instances of a revision are made of."""
+        current = self.plan.workloads[key].revision
+        return revision == current or revision in self.plan.earlier.get(key, {})
 
 
 Invariant = Callable[[Facts], Iterator[Problem]]
@@ -64,8 +80,15 @@ def facts_of(plan: Plan, parent: Plan | None) -> Facts:
         if objects is None:
             continue
         spec, known = objects.workload.spec, old.get(key, frozenset())
+        earlier = {r: e.objects.workload.spec for r, e in plan.earlier.get(key, {}).items()}
+        earlier[planned.revision] = spec
         by_workload[key] = [
-            Instance(key, spec, p, all_new or (parent is not None and p not in known))
+            Instance(
+                key,
+                earlier.get(p.revision, spec),
+                p,
+                all_new or (parent is not None and p not in known),
+            )
             for p in planned.placements
         ]
     instances = tuple(i for mine in by_workload.values() for i in mine)

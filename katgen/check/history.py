@@ -129,7 +129,7 @@ def exclusive_ones_keep_address(facts: Facts) -> Iterator[Problem]:
     for instance in facts.instances:
         if not instance.is_new:
             continue
-        old = facts.before(instance.key).get(instance.placement.ordinal)
+        old = facts.predecessor(instance)
         if old is None or old.node != instance.placement.node or not is_exclusive(instance.spec):
             continue
         if old.address != instance.placement.address:
@@ -149,7 +149,7 @@ def data_stays(facts: Facts) -> Iterator[Problem]:
 def _home(facts: Facts, instance: Instance) -> str | None:
     """Return the node of an instance's data, as far as the parent tells and no volume disagrees."""
     ordinal = instance.placement.ordinal
-    old = facts.before(instance.key).get(ordinal)
+    old = facts.predecessor(instance)
     if old is not None and old.node in facts.plan.inventory.nodes:
         return old.node
     volumes = {v.name for v in instance.spec.volumes}
@@ -217,11 +217,11 @@ def nothing_moves_without_cause(facts: Facts) -> Iterator[Problem]:
         if planned is None or written != facts.parent.specs.workloads.get(key):
             continue
         retried = {u.ordinal for u in old.unplaced}
-        now = {p.ordinal: p for p in planned.placements}
+        now = frozenset(planned.placements)
         for placement in old.placements:
             if placement.revision != planned.revision or placement.ordinal in retried:
                 continue
-            if now.get(placement.ordinal) != placement and _may_stay(facts, key, placement):
+            if placement not in now and _may_stay(facts, key, placement):
                 shown = instance_id(placement.ordinal, placement.incarnation)
                 what = f"instance {shown} changed without a cause"
                 yield Problem(at_workload(key), what)

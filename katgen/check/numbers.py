@@ -167,11 +167,12 @@ def resting_has_no_owner(facts: Facts) -> Iterator[Problem]:
 
 
 def ordinals_unique(facts: Facts) -> Iterator[Problem]:
-    """Every ordinal of a workload has one instance."""
+    """Every ordinal of a workload has one instance of a revision."""
     for key, planned in facts.plan.workloads.items():
-        for kind, entries in (("placed", planned.placements), ("unplaced", planned.unplaced)):
-            counts = Counter(entry.ordinal for entry in entries)
-            for ordinal, count in counts.items():
+        placed = ((p.ordinal, p.revision) for p in planned.placements)
+        unplaced = ((u.ordinal, "") for u in planned.unplaced)
+        for kind, entries in (("placed", placed), ("unplaced", unplaced)):
+            for (ordinal, _), count in Counter(entries).items():
                 if count > 1:
                     yield Problem(at_workload(key), f"ordinal {ordinal} is {kind} {count} times")
 

@@ -97,7 +97,7 @@ def none_stays_evicted(facts: Facts) -> Iterator[Problem]:
     """No instance is on a node with a NoExecute taint that it does not tolerate."""
     for instance in facts.instances:
         node = facts.plan.inventory.nodes.get(instance.placement.node)
-        if node is not None and evicts(instance.spec, node):
+        if node is not None and evicts(facts.spec(instance.key), node):
             yield Problem(instance.at, f"a taint of node {node.name} evicts it")
 
 

@@ -121,9 +121,11 @@ def rolled_out(state: PlanState, specs: Specs, changed: Iterable[WorkloadKey]) -
         if state.plan.workloads == workloads:
             break
         keys = frozenset()
-    number = before.generation + (state.plan is not before)
-    plan = msgspec.structs.replace(state.plan, generation=number, parent=before.generation)
-    return PlanState(plan, state.index)
+    plan = state.plan
+    if (plan.workloads, specs) == (before.workloads, before.specs):
+        return PlanState(before, state.index)
+    one = {"generation": before.generation + 1, "parent": before.generation}
+    return PlanState(msgspec.structs.replace(plan, **one), state.index)
 
 
 def _all_ready(key: WorkloadKey, planned: WorkloadPlan) -> frozenset[InstanceKey]:

@@ -24,6 +24,7 @@ from tests.unit.schedule.world import (
     without,
     workload,
 )
+from tests.unit.test_check_rollouts import ROLLOUT_BREAKS
 
 WEB, EDGE, AI, DB = (WorkloadKey(f"shop/{name}") for name in ("web", "edge", "ai", "db"))
 AGENT = WorkloadKey("shop/agent")
@@ -322,7 +323,7 @@ def test_an_invariant_sees_what_breaks_it(
 
 
 def test_each_invariant_has_a_test_that_breaks_it() -> None:
-    assert {name for name, *_ in BREAKS} == set(INVARIANTS)
+    assert {name for name, *_ in (*BREAKS, *ROLLOUT_BREAKS)} == set(INVARIANTS)
 
 
 def test_a_plan_decides_on_the_workloads_of_its_specs() -> None:
