@@ -39,7 +39,7 @@ CHECKS = (
 )
 EXAMPLES = 4
 """Of each operation, besides those of the coverage phase: some eight thousand in all."""
-DEADLINE_S = 300
+DEADLINE_S = 900
 ENDLESS = r"/changes/|/nodes/\{node\}|/logs"
 CLUSTER = """apiVersion: kat/v1alpha1
 kind: ClusterConfiguration
