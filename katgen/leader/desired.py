@@ -6,6 +6,7 @@ that planner and renderer see at once what a change is about.
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
@@ -170,7 +171,8 @@ def _replaced(
             made.pop(key, None)
         else:
             made[key] = one
-    return made if made.keys() <= old.keys() else {key: made[key] for key in sorted(made)}
+    is_longer = any(key in made and key not in old for key in changed)
+    return {key: made[key] for key in sorted(made)} if is_longer else made
 
 
 def _objects(
@@ -233,8 +235,13 @@ def _namespaces(
 
 
 def _implied(name: str, before: Namespace | None) -> Namespace:
-    made = Namespace(kind="Namespace", metadata=NamespaceMetadata(name=name))
-    return before if before == made and before is not None else made
+    made = _unwritten(name)
+    return before if before is not None and (before is made or before == made) else made
+
+
+@lru_cache(1024)
+def _unwritten(name: str) -> Namespace:
+    return Namespace(kind="Namespace", metadata=NamespaceMetadata(name=name))
 
 
 # --- from what is wanted to what is planned for --------------------------------------------------

@@ -6,7 +6,6 @@ TLS, paths, bodies and clients, in the same run. Needs root.
 
 import argparse
 import asyncio
-import json
 import multiprocessing
 import os
 import sys
@@ -17,6 +16,7 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 
 import aiohttp
+import msgspec
 
 from tests.bench.api_floor import serve
 from tests.bench.leader_process import Running, client, config, free_port, leader, percentile
@@ -111,7 +111,7 @@ async def _watch(running: Running, count: int, pipe: Connection) -> None:
         async with session.get(SPACE, params=query) as answer:
             own: list[float] = []
             async for text in answer.content:
-                line = json.loads(text)
+                line = msgspec.json.decode(text)
                 if line["type"] == "BOOKMARK" and not own:
                     left.release()
                 elif line["type"] == "MODIFIED":

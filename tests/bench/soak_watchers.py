@@ -4,7 +4,6 @@ Every object counts its writes, so that a watcher sees at once what it was not t
 """
 
 import asyncio
-import json
 import random
 import time
 from collections import Counter
@@ -12,6 +11,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 
 import aiohttp
+import msgspec
 
 from tests.bench.leader_process import Running, client
 
@@ -69,7 +69,7 @@ class Watcher:
             self.found.counts["begun"] += 1
             until = time.monotonic() + life_s
             async for text in answer.content:
-                if not self.take(json.loads(text)) or time.monotonic() > until:
+                if not self.take(msgspec.json.decode(text)) or time.monotonic() > until:
                     return
                 if self.manner == "slow":
                     await asyncio.sleep(SLOW_S)
