@@ -16,7 +16,6 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from http import HTTPStatus
 from importlib import import_module
 from pathlib import Path
@@ -36,6 +35,7 @@ BACKLOG: Final = 16
 JSON: Final = "application/json"
 APPLY_TOPICS: Final = frozenset({"memory", "record", "bundle", "apply"})
 """Of a node's problems: those that keep it from what is committed."""
+_FILES: Final = ("node.crt", "node.key", "ca.crt")
 _YES: Final = frozenset({"", "1", "true"})
 
 _log = logging.getLogger(__name__)
@@ -125,7 +125,7 @@ async def observed(
     port = config.agent_port
     doors: dict[str, Callable[[], ssl.SSLContext] | None] = {LOOPBACK: None}
     if config.advertise_address not in ("", LOOPBACK):
-        doors[config.advertise_address] = partial(context, folder)
+        doors[config.advertise_address] = Certificate(folder).context
     tasks = [
         asyncio.create_task(
             _listen(node.clock, (address, port), lambda door: serve(door, answer), tls),
@@ -141,15 +141,29 @@ async def observed(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def context(folder: Path) -> ssl.SSLContext:
-    """Return TLS that shows the node's certificate, to who shows one of the same CA. OSError."""
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    made.minimum_version = ssl.TLSVersion.TLSv1_3
-    made.load_cert_chain(folder / "node.crt", folder / "node.key")
-    made.load_verify_locations(folder / "ca.crt")
-    made.verify_mode = ssl.CERT_REQUIRED
-    made.num_tickets = 0
-    return made
+@dataclass(slots=True)
+class Certificate:
+    """The node's, as its files have it; they are read anew when they are others: it was renewed."""
+
+    folder: Path
+    _seen: tuple[int, ...] = ()
+    _made: ssl.SSLContext | None = None
+
+    def context(self) -> ssl.SSLContext:
+        """Return TLS that shows the certificate to who shows one of the same CA. OSError."""
+        seen = tuple((self.folder / name).stat().st_mtime_ns for name in _FILES)
+        if self._made is None or seen != self._seen:
+            self._made, self._seen = self._read(), seen
+        return self._made
+
+    def _read(self) -> ssl.SSLContext:
+        made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        made.minimum_version = ssl.TLSVersion.TLSv1_3
+        made.load_cert_chain(self.folder / "node.crt", self.folder / "node.key")
+        made.load_verify_locations(self.folder / "ca.crt")
+        made.verify_mode = ssl.CERT_REQUIRED
+        made.num_tickets = 0
+        return made
 
 
 async def _listen(

@@ -56,7 +56,7 @@ class BadRequestError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """Where it listens: an open socket, and what makes TLS of a connection, anew for each."""
+    """Where it listens: an open socket, and what tells how to make TLS of a connection."""
 
     listening: socket.socket
     tls: Callable[[], ssl.SSLContext] | None = None

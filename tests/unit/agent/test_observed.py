@@ -222,6 +222,18 @@ async def test_by_network_nobody_else_hears_anything(tmp_path: Path) -> None:
             assert answer == b""
 
 
+async def test_a_renewed_certificate_is_shown_at_once(tmp_path: Path) -> None:
+    async with watched(tmp_path) as agent:
+        client = agent.client(pki.issue_admin(agent.ca, "u", "ann"))
+        await agent.get("/readyz", tls=client)
+        other = pki.make_ca("home")
+        pair = pki.issue_node(other, "u", "a")
+        (tmp_path / "node.crt").write_bytes(pair.certificate)
+        (tmp_path / "node.key").write_bytes(pair.key)
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await agent.get("/readyz", tls=client)
+
+
 async def test_by_network_nothing_is_said_in_the_clear(tmp_path: Path) -> None:
     async with watched(tmp_path) as agent:
         await agent.told("/healthz")
