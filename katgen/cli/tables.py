@@ -24,7 +24,9 @@ from katgen.cli.output import visible
 _COLOURS: Final = {
     **dict.fromkeys(("running", "Ready", "in sync"), "green"),
     **dict.fromkeys(("failed", "NotReady", "degraded"), "red"),
-    **dict.fromkeys(("starting", "pulling", "waiting", "applying", "late", "held"), "yellow"),
+    **dict.fromkeys(
+        ("starting", "rolling", "pulling", "waiting", "applying", "late", "held"), "yellow"
+    ),
 }
 
 

@@ -50,7 +50,11 @@ class Preview(msgspec.Struct, frozen=True):
 
 
 class Rollout(msgspec.Struct, frozen=True):
-    """How far a workload is. `state` is waiting, pulling, starting, running, failed or held."""
+    """How far a workload is.
+
+    `state` is waiting, pulling, starting, rolling, running, failed or held. `running` counts
+    ordinals: while one instance replaces another they are one.
+    """
 
     namespace: str
     name: str

@@ -12,6 +12,7 @@ from katgen.leader.cluster import Cluster
 from katgen.leader.instances import units_of
 from katgen.leader.rollouts import placed, rollout
 from katgen.leader.steady import unsteady_s as unsteady_s_of
+from katgen.leader.stepping import any_rolling
 from katgen.names import InstanceKey, NodeName, WorkloadKey
 
 DEADLINE_S: Final = 300.0
@@ -20,6 +21,8 @@ UNKNOWN_S: Final = 0.5
 """How long to wait for the watch to tell of a revision; then it changed no object."""
 LOADING_S: Final = 60.0
 """How long to wait for a leader that reads its objects."""
+ROLLING_S: Final = 2.0
+"""What a rollout is given beyond its deadline, so that the loop says first why it stands still."""
 _SETTLED: Final = frozenset({"done", "failed"})
 
 
@@ -27,12 +30,14 @@ _SETTLED: Final = frozenset({"done", "failed"})
 class Change:
     """What to follow. `generation` is the plan's that first had all of it, None before.
 
+    In a rollout it is that of the last step so far; `is_rolling` says that more may come.
     `restarts` are how often instances had been started again when the following began.
     """
 
     revision: int
     workloads: frozenset[WorkloadKey]
     generation: int | None = None
+    is_rolling: bool = False
     restarts: Mapping[InstanceKey, int] = field(default_factory=dict)
 
 
@@ -40,20 +45,33 @@ async def follow(cluster: Cluster, clock: Clock, revision: int) -> AsyncIterator
     """Yield the progress of a change whenever it is another, to its end."""
     change = await _change(cluster, revision)
     last: Progress | None = None
+    since = clock.monotonic()
     while True:
-        if change.generation is None and _is_carried_out(cluster, change):
-            change = replace(change, generation=cluster.mark[1])
+        change = _carried_on(cluster, change)
         now, unsteady_s = progress(cluster, change, clock.monotonic())
         if now != last:
             yield now
-            last = now
+            last, since = now, clock.monotonic()
             if now.phase in _SETTLED:
                 return
             continue  # there may have been news while the reader had the line
         timeout_s = _deadline_s(cluster, change.workloads)
-        if not await _news(cluster, clock, unsteady_s or timeout_s) and not unsteady_s:
+        left_s = since + timeout_s - clock.monotonic()
+        left_s += ROLLING_S if cluster.rolling.keys() & change.workloads else 0.0
+        if left_s <= 0 and not unsteady_s:
             yield _late(now, timeout_s)
             return
+        await _news(cluster, clock, unsteady_s or left_s)
+
+
+def _carried_on(cluster: Cluster, change: Change) -> Change:
+    """Return a change with the plan that carries it out; in a rollout that is another one soon."""
+    if not _is_carried_out(cluster, change):
+        return change
+    if change.generation is not None and not change.is_rolling:
+        return change
+    is_rolling = any_rolling(change.workloads, cluster.plan)
+    return replace(change, generation=cluster.mark[1], is_rolling=is_rolling)
 
 
 def _is_carried_out(cluster: Cluster, change: Change) -> bool:
@@ -83,13 +101,12 @@ async def _change(cluster: Cluster, revision: int) -> Change:
     return Change(revision, found, restarts=restarts)
 
 
-async def _news(cluster: Cluster, clock: Clock, timeout_s: float) -> bool:
-    """Wait for news; return whether there was any in time."""
+async def _news(cluster: Cluster, clock: Clock, timeout_s: float) -> None:
+    """Wait for news, so long at most."""
     news = asyncio.create_task(cluster.changed(), name="news of the cluster")
     late = asyncio.create_task(clock.sleep(timeout_s), name="deadline of a change")
     try:
         await asyncio.wait({news, late}, return_when=asyncio.FIRST_COMPLETED)
-        return news.done()
     finally:
         news.cancel()
         late.cancel()
@@ -174,8 +191,13 @@ def _problem(cluster: Cluster, nodes: Collection[NodeName]) -> str:
 
 
 def _late(now: Progress, timeout_s: float) -> Progress:
-    waiting = [f"{one.namespace}/{one.name}" for one in now.workloads if one.state != "running"]
+    waiting = [_words(one) for one in now.workloads if one.state != "running"]
     what = f"no progress for {timeout_s:g} s"
     message = f"{what}: {', '.join(waiting)}" if waiting else what
     told = f"{message}; {now.message}" if now.message else message
     return Progress("failed", now.generation, now.workloads, told)
+
+
+def _words(one: Rollout) -> str:
+    name = f"{one.namespace}/{one.name}"
+    return f"{name}: {one.message}" if one.message else name

@@ -39,6 +39,7 @@ from katgen.leader.holds import (
     next_retry,
 )
 from katgen.leader.images import Pin, fetches, needs_pin, pins_to_drop
+from katgen.leader.pacing import Pacing
 from katgen.leader.preview import Trial, preview
 from katgen.leader.publisher import Publisher
 from katgen.leader.resolving import (
@@ -84,12 +85,14 @@ class Loop:
         self._resolver = Resolver(self._publisher, ports.clock)
         self._roll = Roll(ports.store, ports.clock, ports.cluster, ports.chronicle)
         self._rests = Rests(ports.clock)
+        self._pacing = Pacing(ports.cluster, ports.clock, ports.chronicle)
         self._base: Ground | None = None
         self._standing: Standing | None = None
         self._pinner = Pinner()
         calls = Calls(self._wake.set, self._tell, self._fetcher.forget)
         self._hearing = Hearing(ports, self._roll, calls)
         ports.sessions.listener = self._hearing
+        ports.cluster.on_step = self._wake.set
 
     # -- life
 
@@ -140,6 +143,7 @@ class Loop:
         self._cluster.bundles.put(plan.generation, rendered)
         self._cluster.bundles.keep_only(plan.generation)
         self._rests.committed(plan.generation)
+        self._pacing.begin(plan)
         self._roll.expect(n for n in plan.inventory.nodes if n not in self._cluster.connected)
         for node in sorted(self._cluster.connected):  # they were here before it was known
             self._ports.sessions.tell(node, Commit(committed.signed))
@@ -159,15 +163,17 @@ class Loop:
                 await self._load()
 
     async def _until_wanted(self) -> None:
-        """Wait for news, for an image, or for the time of the next retry."""
+        """Wait for news, for an image, or for the time of the next retry or deadline."""
         retry = next_retry(self._cluster.holds.values(), self._fetcher.waiting())
+        moment = self._pacing.next_moment(self._cluster.plan)
+        due = min((one for one in (retry, moment) if one is not None), default=None)
         waits = {
             asyncio.create_task(self._wake.wait(), name="news"),
             asyncio.create_task(self._fetcher.first(), name="an image"),
         }
-        if retry is not None:
-            delay = max(0.0, retry - self._clock.monotonic())
-            waits.add(asyncio.create_task(self._clock.sleep(delay), name="a retry"))
+        if due is not None:
+            delay = max(0.0, due - self._clock.monotonic())
+            waits.add(asyncio.create_task(self._clock.sleep(delay), name="a retry or deadline"))
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -200,6 +206,7 @@ class Loop:
         images = resolved(self._stock.want.specs, self._resolver.pins, self._pinner)
         if await self._resolve(images):
             return False
+        self._pacing.look(self._cluster.plan)
         given = self._input(images)
         if self._base is None and not given.inventory.nodes:  # a plan would be for nobody
             self._over(seen, given.want.specs.workloads.keys())
@@ -208,6 +215,8 @@ class Loop:
             found = drafted(given)
         self._hold(found.faults)
         if found.candidate is None:
+            if found.considered is not None and self._base is not None:
+                self._base = replace(self._base, state=found.considered)
             self._over(seen)
             return True
         if not found.candidate.plan.inventory.nodes:
@@ -229,6 +238,8 @@ class Loop:
             base=self._base,
             inventory=self._inventory(want),
             held=self._held(want) | (frozenset(trial.faults) if trial else self._fetcher.waiting()),
+            paces=self._pacing.paces,
+            look=self._pacing.sight(),
             is_trial=trial is not None,
         )
 
@@ -276,7 +287,7 @@ class Loop:
     async def _prefetch(self, candidate: Candidate) -> bool:
         """Have new images where they are needed; return whether the plan must do without some."""
         before = self._base.plan if self._base else None
-        changed = sorted(candidate.target.changed)
+        changed = sorted(candidate.changed)
         needed = tuple(fetches(before, candidate.plan, changed, self._cluster.connected))
         lacking = self._fetcher.lacking(needed)
         if not lacking:
@@ -359,13 +370,13 @@ class Loop:
         size, timeout_s = size_of(rendered), self._timeout_s(made)
         message = Propose(number, rendered.root.digest, size, timeout_s)
         answers = await propose.ask_all(self._ports.sessions, nodes, message)
-        judged = propose.judge(answers, rendered, made.target.changed)
+        judged = propose.judge(answers, rendered, made.changed)
         self._tell_unwell(judged)
         if not judged.refusals:
             return True
         for node in sorted(nodes):
             self._ports.sessions.tell(node, Abort(number))
-        faults = propose.faults(judged, rendered, made.target.changed)
+        faults = propose.faults(judged, rendered, made.changed)
         if not faults:
             raise BlockedError("; ".join(map(str, judged.refusals)))
         self._hold(faults, made.want)
@@ -397,6 +408,7 @@ class Loop:
         self._base = Ground(made.state, made.rendered)
         self._hearing.finished = machines.still_finished(self._hearing.finished, made.plan.specs)
         self._settled(made, dropped)
+        self._pacing.committed(cluster.rendered, made.rendered)
         cluster.committed, cluster.rendered = done, made.rendered
         for node in sorted(cluster.connected):
             self._ports.sessions.tell(node, Commit(done.signed))
@@ -411,7 +423,7 @@ class Loop:
             "generation": made.plan.generation,
             "epoch": cluster.mark[0],
             "nodes": len(made.plan.inventory.nodes),
-            "changed": ",".join(sorted(made.target.changed)) or "-",
+            "changed": ",".join(sorted(made.changed)) or "-",
             "ms": round((self._clock.monotonic() - begun) * 1000),
             "requests": ",".join(cluster.requests_after(before)) or "-",
         }

@@ -3,16 +3,16 @@
 What is decided of them is in `stepping`. A leader that begins again finds them in the plan.
 """
 
-from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from katgen.leader import events, stepping
+from katgen.leader.bundles import touched
 from katgen.leader.clock import Clock
 from katgen.leader.cluster import Cluster
 from katgen.leader.events import Chronicle
 from katgen.leader.stepping import Look, Pace, Paces
-from katgen.names import NodeName
 from katgen.planned import Plan
+from katgen.render.cluster import Rendered
 
 
 @dataclass(eq=False, slots=True)
@@ -40,11 +40,13 @@ class Pacing:
         """Take up the rollouts that a stored plan is in the middle of."""
         self._put(stepping.begun(plan, self.clock.monotonic()))
 
-    def committed(self, before: Plan | None, plan: Plan, touched: Collection[NodeName]) -> None:
-        """Take note of a plan; `touched` are the nodes whose files it changes."""
-        now = self.clock.monotonic()
-        made = Pace(plan.generation, now, frozenset(touched), now)
-        self._put(stepping.committed(self.paces, before, plan, made))
+    def committed(self, before: Rendered | None, after: Rendered) -> None:
+        """Take note of a plan, by its files."""
+        plan, old = after.plan, before.plan if before else None
+        if self.paces or plan.inventory.available:
+            now = self.clock.monotonic()
+            made = Pace(plan.generation, now, touched(before, after), now)
+            self._put(stepping.committed(self.paces, old, plan, made))
 
     def look(self, plan: Plan | None) -> None:
         """Take in who is ready now, and how late it is."""

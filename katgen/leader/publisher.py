@@ -99,7 +99,7 @@ class Publisher:
         nobody may hear of it, and nothing else may be proposed. Raises ConflictError.
         """
         after = self._signed(candidate)
-        changed = candidate.target.changed
+        changed = candidate.changed
         transaction = planstore.transaction(before, after, changed, self._meta_revision)
         transaction = _joined(transaction, await self._own(candidate, dropped))
         transaction = _joined(transaction, generation_write(self._entry(candidate)))
@@ -133,7 +133,7 @@ class Publisher:
 
     def _entry(self, candidate: Candidate) -> Generation:
         plan, root = candidate.plan, candidate.rendered.root
-        changed = tuple(sorted(candidate.target.changed))
+        changed = tuple(sorted(candidate.changed))
         return Generation(plan.generation, shown_time(self.clock.now()), root.digest, changed)
 
     async def _outcome(self, tried: Committed) -> Committed | None:

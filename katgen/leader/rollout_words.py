@@ -54,7 +54,9 @@ def stalled(of: Subject, after_s: int, waits: str) -> str:
         probe = of.objects.workload.spec.container.readiness
         why = f" ({probe_text(probe)})" if probe else ""
         return f"{head}; {of.name(one)} on {one.node} is not ready for {after_s} s{why}"
-    return f"{head}; {waits or refused(of.planned) or f'nothing has changed for {after_s} s'}"
+    if waits:
+        return f"{head}; {waits} for {after_s} s"
+    return f"{head}; {refused(of.planned) or f'nothing has changed for {after_s} s'}"
 
 
 def starting(of: Subject) -> str:

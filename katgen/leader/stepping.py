@@ -38,6 +38,9 @@ class Look:
     now: float
 
 
+NOTHING_SEEN: Final = Look({}, {}, (), (), (), 0.0)
+
+
 @dataclass(frozen=True, slots=True)
 class Pace:
     """How a rollout gets on. Its last step is of `generation`, committed at `at`.

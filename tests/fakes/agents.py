@@ -27,6 +27,8 @@ from katgen.parse import parse
 from katgen.protocol import (
     Commit,
     CommitRecord,
+    EndpointRecord,
+    EndpointRecords,
     Facts,
     Failed,
     Hello,
@@ -123,8 +125,13 @@ class FakeAgent:
     verdict: Callable[[Propose], Verdict | None] = lambda p: Verdict(p.generation, "ok")
     unit: Callable[[UnitReport], UnitReport] = lambda unit: unit
     """What becomes of each unit that is started."""
+    is_ready: Callable[[str], bool] = lambda _: True
+    """Whether an instance of it is ready, once it runs."""
+    is_mute: bool = False
+    """Says nothing of its own accord of who is ready."""
     facts: Facts = FACTS
     generation: int = 0
+    _sequence: int = 0
     is_deaf: bool = False
     """Hears, and does not follow."""
     _task: asyncio.Task[None] | None = None
@@ -161,7 +168,23 @@ class FakeAgent:
 
     def report(self) -> None:
         """Report every instance of the bundle that was committed last."""
-        self.say(Report(self.node, "boot", 1, self.generation, "in sync", units=self.units()))
+        units = self.units()
+        self.say(Report(self.node, "boot", 1, self.generation, "in sync", units=units))
+        if not self.is_mute:
+            self.tell_states(units)
+
+    def tell_states(self, units: tuple[UnitReport, ...] | None = None) -> None:
+        """Say of every instance whether it is ready."""
+        self._sequence += 1
+        told = ((u.instance, self._is_up(u)) for u in (self.units() if units is None else units))
+        records = (
+            EndpointRecord(instance, "boot", self._sequence, "ready" if is_up else "notready")
+            for instance, is_up in told
+        )
+        self.say(EndpointRecords(tuple(records), full=True))
+
+    def _is_up(self, unit: UnitReport) -> bool:
+        return unit.active_state == "active" and self.is_ready(unit.instance)
 
     def units(self) -> tuple[UnitReport, ...]:
         found = self.manifest()

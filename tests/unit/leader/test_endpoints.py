@@ -60,7 +60,7 @@ class Trio:
 async def trio(*texts: str) -> AsyncIterator[Trio]:
     """Run a leader with nodes a, b and c, and objects; by default one instance on each node."""
     async with leader(nodes=("a", "b", "c")) as box, AsyncExitStack() as stack:
-        agents = {n: await stack.enter_async_context(box.agent(n)) for n in "abc"}
+        agents = {n: await stack.enter_async_context(box.agent(n, is_mute=True)) for n in "abc"}
         await box.settled(await box.apply(*(texts or (workload("web"),))))
         made = Trio(box, agents)
         await made.passed()
@@ -177,7 +177,7 @@ async def test_a_flap_makes_no_plan_and_writes_nothing_but_its_event() -> None:
     store = Counting()
     async with leader(store) as box:
         await box.add_node("a")
-        async with box.agent() as agent:
+        async with box.agent(is_mute=True) as agent:
             await box.settled(await box.apply(workload("web")))
             made = Trio(box, {"a": agent})
             await made.passed(20)
@@ -222,7 +222,7 @@ async def test_the_owner_of_a_draining_instance_hears_when_all_others_have_taken
 
 
 async def test_alone_a_draining_instance_is_known_to_all_at_once() -> None:
-    async with leader() as box, box.agent() as agent:
+    async with leader() as box, box.agent(is_mute=True) as agent:
         await box.settled(await box.apply(workload("web")))
         made = Trio(box, {"a": agent})
         web = made.home("default/web")[1]
@@ -299,7 +299,7 @@ async def test_who_comes_back_hears_everything() -> None:
             await made.say(one, *([record(web, 1, "ready")] if one is owner else []), full=True)
         away.hang_up()
         await made.passed()
-        async with made.box.agent(away.node) as again:
+        async with made.box.agent(away.node, is_mute=True) as again:
             await made.passed()
             (heard,) = [one for one in again.heard if isinstance(one, EndpointNews)]
             assert heard.full
@@ -314,7 +314,7 @@ async def test_a_new_leader_takes_nothing_from_nodes_before_all_have_spoken() ->
         await made.say(owner, record(web, 1, "ready"))  # not all of its own
         second.hang_up()
         await made.passed()
-        async with made.box.agent(second.node) as again:
+        async with made.box.agent(second.node, is_mute=True) as again:
             await made.passed()
             messages = [one for one in again.heard if isinstance(one, EndpointNews)]
             assert [one.full for one in messages] == [False]
@@ -324,7 +324,7 @@ async def test_what_is_said_before_the_plan_is_read_counts_once_it_is() -> None:
     store = MemoryStore()
     async with leader(store) as box:
         await box.add_node("a")
-        async with box.agent():
+        async with box.agent(is_mute=True):
             await box.settled(await box.apply(workload("web")))
     box = Box(store, box.clock, box.signer)
     web = InstanceKey("default/web/0-1")

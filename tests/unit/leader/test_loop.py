@@ -115,7 +115,8 @@ async def test_a_change_costs_what_it_changes() -> None:
     async with leader() as box, box.agent():
         many = [workload(f"w{n}") for n in range(20)]
         await box.settled(await box.apply(*many))
-        await box.settled(await box.apply(workload("w7", "container: {args: [x]}")))
+        at_once = "updateStrategy: {type: Simultaneous}\n  container: {args: [x]}"
+        await box.settled(await box.apply(workload("w7", at_once)))
         rendered = box.cluster.rendered
         assert rendered is not None
         assert rendered.counters.units == 1

@@ -1,0 +1,77 @@
+"""Replacing what serves, under load: a real host, 200 requests a second, none lost."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab.cluster import VIRTUAL_ADDRESS, OneNode, one_node
+from tests.lab.load import load
+
+RATE = 200
+URL = f"http://{VIRTUAL_ADDRESS}/"
+SERVED = """\
+apiVersion: kat/v1alpha1
+kind: Workload
+metadata: {{name: web}}
+spec:
+  type: Service
+  replicas: 3
+  source: {{image: "{image}"}}
+  updateStrategy: {{type: Rolling, rolling: {{maxSurge: 1, maxUnavailable: 0}}, progressDeadlineSeconds: {deadline_s}}}
+  container:
+    command: [sh, -c]
+    args: ['mkdir -p /tmp/www; {prepare}; echo {stage} >/tmp/www/index.html; exec httpd -f -p 8080 -h /tmp/www']
+    ports: [{{name: http, containerPort: 8080}}]
+    readiness: {{http: {{path: /ready, port: 8080}}, periodSeconds: 1, failureThreshold: 1}}
+    stopTimeoutSeconds: 1
+    drainSeconds: 1
+---
+apiVersion: kat/v1alpha1
+kind: VirtualLoadBalancer
+metadata: {{name: web}}
+spec: {{ports: [{{name: http, port: 80, targetPort: 8080}}]}}
+"""  # noqa: E501 -- one line of YAML each
+READY = "touch /tmp/www/ready"
+SLOWLY = "(sleep 2; touch /tmp/www/ready) & true"
+
+
+@pytest.fixture(scope="module")
+def kat() -> Iterator[OneNode]:
+    with one_node() as made:
+        made.apply(served(made, stage="one"))
+        yield made
+
+
+def served(kat: OneNode, *, stage: str, prepare: str = READY, deadline_s: int = 60) -> str:
+    return SERVED.format(image=kat.image, stage=stage, prepare=prepare, deadline_s=deadline_s)
+
+
+def test_a_rolling_restart_loses_no_request(kat: OneNode) -> None:
+    before = kat.pids().keys()
+    with load(kat.node, URL, rate=RATE) as asked:
+        kat.katcall("restart", "web")
+    assert asked.failed == []
+    assert asked.sent > 3 * RATE
+    assert len(kat.pids()) == 3
+    assert before.isdisjoint(kat.pids())
+
+
+def test_a_new_revision_that_is_slow_to_be_ready_loses_no_request(kat: OneNode) -> None:
+    with load(kat.node, URL, rate=RATE) as asked:
+        kat.apply(served(kat, stage="two", prepare=SLOWLY))
+    assert asked.failed == []
+    assert asked.answers.keys() == {"one", "two"}
+    assert kat.fetch(URL, tries=32) == {"two"}
+
+
+def test_a_revision_that_is_never_ready_replaces_nobody(kat: OneNode) -> None:
+    before = kat.pids().keys()
+    with load(kat.node, URL, rate=RATE) as asked:
+        ran = kat.apply(served(kat, stage="three", prepare="true", deadline_s=5), check=False)
+    assert asked.failed == []
+    assert asked.answers.keys() == {"two"}
+    assert ran.code == 5
+    assert "not ready" in ran.stdout + ran.stderr
+    assert before <= kat.pids().keys()
+    kat.apply(served(kat, stage="two", prepare=SLOWLY))
+    assert kat.pids().keys() == before
