@@ -104,7 +104,7 @@ def test_why_it_was_restarted_is_told_and_counted(kat: OneNode) -> None:
     until(kat.node, told("told", "ready"))
     inside(kat, "told", "rm /tmp/ok")
     until(kat.node, "katcall get events | grep -q 'Killing.*workload/told'")
-    until(kat.node, "katcall get instances | grep -Eq 'told/0-1 +running +1 '")
+    until(kat.node, "katcall get instances | grep -Eq 'told/0-1 +(yes|no) +running +1 '")
     every = kat.ask("get", "events")["items"]
     why = "GET http://10.100.0.N:8080/ok: status 404"
     said = [(e["reason"], re.sub(r"0\.[0-9]+:8080", "0.N:8080", e["message"])) for e in every]
