@@ -106,8 +106,8 @@ class Endpoints:
         if self._effects.is_due:
             self._news.set()
 
-    def end(self) -> None:
-        """Leave what a boot would find as it is now."""
+    def save(self) -> None:
+        """Leave what a load or a boot would find as it is now."""
         self._effects.write_snapshots()
 
     # --- what is new ------------------------------------------------------------------------------

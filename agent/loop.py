@@ -79,9 +79,9 @@ class Agent:
         self._node, self._leaders = node, leaders
         self._intake = Intake(node, config)
         elements = EndpointRules(node)
-        self._rules = Rules(node, elements)
         self._reporting = Reporting(node, config, self._restarts)
         self._endpoints = Endpoints(node, elements, self._reporting.problem)
+        self._rules = Rules(node, elements, self._endpoints.save)
         self._health = Health(node, self._endpoints.own.turned, self._endpoints.session.note)
         self._session: Session | None = None
         self._contact = 0.0
@@ -118,7 +118,7 @@ class Agent:
             with suppress(TimeoutError):
                 async with asyncio.timeout(STOP_S):
                     await self._acting.acquire()
-            self._endpoints.end()
+            self._endpoints.save()
             for task in tasks:
                 task.cancel()
 

@@ -5,6 +5,7 @@ them is no such change, and what others do to its elements is mended by `agent.e
 """
 
 import logging
+from collections.abc import Callable
 from typing import Final
 
 from agent.endpoint_rules import EndpointRules
@@ -23,10 +24,13 @@ class Rules:
     """The rules of this node as they should be, known by their digest.
 
     As long as their generation is one to which our own changes led, nothing needs to be listed.
+    `before` is called before each load, so that what is included in it is as of now.
     """
 
-    def __init__(self, node: NodePorts, endpoints: EndpointRules) -> None:
-        self._node, self._endpoints = node, endpoints
+    def __init__(
+        self, node: NodePorts, endpoints: EndpointRules, before: Callable[[], None] = lambda: None
+    ) -> None:
+        self._node, self._endpoints, self._before = node, endpoints, before
         self._wanted = ""
         self._generation = _UNKNOWN
         self.problem = ""
@@ -50,6 +54,7 @@ class Rules:
 
     async def _reload(self) -> None:
         """Load; if that fails, without what is only known of endpoints: rules go before."""
+        self._before()
         try:
             await self._node.systemd.reload(SERVICE, RELOAD_S)
         except UnitError as err:

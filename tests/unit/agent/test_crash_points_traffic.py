@@ -62,7 +62,7 @@ class World:
         await self.cluster.apply(self.node.ports, first, self.stage.endpoints)
         for one in (ONE, TWO):
             self.stage.turn(one, ready=True)
-        self.stage.endpoints.end()
+        self.stage.endpoints.save()
         self.cluster.put_contents(self.node.ports)
         self.node.files.flush({p.rpartition("/")[0] for p in self.node.files.tree})
 
@@ -93,7 +93,7 @@ class World:
         assert included <= found
 
     def assert_converged(self) -> None:
-        self.stage.endpoints.end()
+        self.stage.endpoints.save()
         files, wanted = self.node.files, self.case.serving
         assert state.load(files, state.JOURNAL, state.Journal) is None
         assert installed_services(files, Installed()).candidates == set(wanted)

@@ -67,7 +67,7 @@ async def served(drain_seconds: int = DRAIN_S, *, leader: bool = True) -> AsyncI
         for one in (ONE, TWO):
             made.stage.turn(one, ready=True)
         await made.passed()
-        made.stage.endpoints.end()
+        made.stage.endpoints.save()
         yield made
 
 

@@ -76,6 +76,21 @@ async def test_after_a_load_it_is_found_out_what_is_there(machine: Machine) -> N
     assert machine.listings == 1
 
 
+async def test_what_is_known_of_endpoints_is_written_before_lost_rules_are_loaded() -> None:
+    made = Machine()
+    path = "/var/lib/kat/endpoints/shop.nft"
+    rules = Rules(
+        made.node.ports, made.endpoints, lambda: made.node.ports.files.write(path, b"# as of now\n")
+    )
+    await rules.load()
+    made.node.files.take(path)
+    made.node.trace.clear()
+    made.node.network.load("")
+    assert await rules.check()
+    did = [one for one in made.node.trace.changes() if path in one or "kat-nft.service" in one]
+    assert did == [f"files.write {path}", "systemd.reload kat-nft.service"]
+
+
 async def test_an_element_that_somebody_changed_is_mended_without_a_load(machine: Machine) -> None:
     first = f"{VIRTUAL} . 0x4b000000"
     machine.node.network.change_unheard(

@@ -348,7 +348,7 @@ async def test_boot_snapshots_are_written_once_a_minute_and_at_the_end() -> None
         assert b"10.100.0.10" not in made.node.files.tree[f"{SNAPSHOT}.json"].content
         made.turn(TWO, ready=True)
         await passed(made)
-        made.endpoints.end()
+        made.endpoints.save()
         assert made.node.files.tree[f"{SNAPSHOT}.nft"].content.decode().split() == [ONE, TWO]
 
 
@@ -357,7 +357,7 @@ async def test_a_kernel_that_cannot_take_them_gets_no_rules_as_snapshot() -> Non
     made.packets.has_snapshots = False
     async with living(made):
         await passed(made)
-        made.endpoints.end()
+        made.endpoints.save()
         assert f"{SNAPSHOT}.json" in made.node.files.tree
         assert f"{SNAPSHOT}.nft" not in made.node.files.tree
 
