@@ -15,11 +15,22 @@ if TYPE_CHECKING:
 DEFAULT: Final = "default"
 _COMPLETION_S: Final = 0.5
 
+
+def _namespaces(ctx: click.Context, _: click.Parameter, begun: str) -> list[str]:
+    return [name for name in _names(ctx, BY_NAME["namespaces"]) if name.startswith(begun)]
+
+
 context = click.option(
     "--context", "context_name", default="", metavar="NAME", help="Which leader; see login."
 )
 namespace = click.option(
-    "-n", "--namespace", default=DEFAULT, metavar="NAME", help="The namespace.", show_default=True
+    "-n",
+    "--namespace",
+    default=DEFAULT,
+    metavar="NAME",
+    help="The namespace.",
+    show_default=True,
+    shell_complete=_namespaces,
 )
 everywhere = click.option("-A", "--all-namespaces", "everywhere", is_flag=True, help="All of them.")
 no_wait = click.option("--no-wait", is_flag=True, help="Do not wait until it runs.")

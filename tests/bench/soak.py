@@ -7,6 +7,7 @@ watcher may miss an event or be told one twice, and the leader's memory may not 
 import argparse
 import asyncio
 import multiprocessing
+import os
 import random
 import sys
 import time
@@ -131,6 +132,7 @@ class Run:
 
     load: Load
     memory: list[tuple[float, float]]
+    busy: list[float]
     watchers: tuple[dict[str, int], list[str], list[float], dict[tuple[str, int], dict[str, int]]]
     cpu_share: float
 
@@ -150,13 +152,14 @@ async def soak(running: Running, options: argparse.Namespace) -> Run:
         watchers.start()
         await asyncio.sleep(min(20.0, 2 + options.watchers / 25))
         memory: list[tuple[float, float]] = []
-        looking = asyncio.create_task(_look(running, memory))
+        busy: list[float] = []
+        looking = asyncio.create_task(_look(running, memory, busy))
         cpu = running.cpu_s()
         await load.run(seconds, options.rate)
         cpu_share = (running.cpu_s() - cpu) / seconds
         looking.cancel()
         await asyncio.sleep(QUIET_S)
-        return Run(load, memory, await _findings(ours, watchers), cpu_share)
+        return Run(load, memory, busy, await _findings(ours, watchers), cpu_share)
 
 
 async def _findings(
@@ -181,9 +184,10 @@ def _watchers(count: int) -> Iterator[tuple[str, str]]:
             yield f"s{number % SPACES}", manner
 
 
-async def _look(running: Running, memory: list[tuple[float, float]]) -> None:
+async def _look(running: Running, memory: list[tuple[float, float]], busy: list[float]) -> None:
     begun = time.monotonic()
     while True:
+        busy.append(os.getloadavg()[0])
         memory.append((time.monotonic() - begun, running.rss_mib()))
         await asyncio.sleep(1)
 
@@ -234,6 +238,12 @@ def table(run: Run) -> Iterator[str]:
         f"memory: {memory[0]:.0f} MiB at first, {memory[-1]:.0f} at last, "
         f"{growth_mib(run.memory):+.1f} after the warm-up; {run.cpu_share * 100:.0f} % of a core"
     )
+    yield (
+        f"load of the machine: {sum(run.busy) / len(run.busy):.1f} on average, "
+        f"{min(run.busy):.1f} to {max(run.busy):.1f}"
+    )
+    faults = sum(1 for _ in violations(run))
+    yield f"missed, doubled, failed, or grown: {faults}"
     yield ", ".join(f"{what}: {count:,}" for what, count in sorted(counts.items()))
 
 

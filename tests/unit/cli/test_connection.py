@@ -232,6 +232,7 @@ def test_names_for_the_shell_come_from_the_leader(leader: FakeLeader, capsys: Ca
     assert [one.value for one in shell.get_completions(words, "w")] == ["web"]
     words = ["describe", "-n", "shop", "instance"]
     assert [one.value for one in shell.get_completions(words, "db")] == ["db/0-1"]
+    assert [one.value for one in shell.get_completions(["get", "wl", "-n"], "s")] == ["shop"]
     words = ["get", "workloads", "-n", "shop"]
     leader.stream("GET /n/shop/workloads", is_open=True)
     assert shell.get_completions(words, "w") == []
