@@ -101,11 +101,16 @@ def _rollouts(facts: Facts) -> Iterator[_Rollout]:
 
 
 def rollouts_keep_below(facts: Facts) -> Iterator[Problem]:
-    """A rollout makes no more instances than there may be, maxSurge included."""
+    """A rollout makes no more instances than there may be, maxSurge included.
+
+    Where there are more already, because less is wanted since, only new ordinals come to them.
+    """
     for one in _rollouts(facts):
         if one.spec.type != "Service":
             continue
-        most = max(one.count + one.spec.update_strategy.rolling.max_surge, len(one.old))
+        fresh = {p.ordinal for p in one.new} - {p.ordinal for p in one.old}
+        surge = one.spec.update_strategy.rolling.max_surge
+        most = max(one.count + surge, len(one.old) + len(fresh))
         if len(one.new) > most:
             what = f"{len(one.new)} instances are placed; there may be {most} in this rollout"
             yield Problem(at_workload(one.key), what)
@@ -122,10 +127,13 @@ def rollouts_leave_enough(facts: Facts) -> Iterator[Problem]:
         taken = [p for p in ready if p.revision != one.revision and p not in left]
         if one.is_in_place:
             allowed = max(1, one.unavailable)
+            # An ordinal that had two goes on with one of them.
+            count = len({p.ordinal for p in taken} - {p.ordinal for p in ready if p in left})
         else:
             allowed = max(0, len(ready) - max(0, one.count - one.unavailable))
-        if len(taken) > allowed:
-            what = f"{len(taken)} ready instances are replaced at once; {allowed} may be"
+            count = len(taken)
+        if count > allowed:
+            what = f"{count} ready instances are replaced at once; {allowed} may be"
             yield Problem(at_workload(one.key), what)
 
 
