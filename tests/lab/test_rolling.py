@@ -6,6 +6,7 @@ import pytest
 
 from tests.lab.cluster import VIRTUAL_ADDRESS, OneNode, one_node
 from tests.lab.load import load
+from tests.lab.settled import until, until_in_sync
 
 RATE = 200
 URL = f"http://{VIRTUAL_ADDRESS}/"
@@ -31,6 +32,7 @@ kind: VirtualLoadBalancer
 metadata: {{name: web}}
 spec: {{ports: [{{name: http, port: 80, targetPort: 8080}}]}}
 """  # noqa: E501 -- one line of YAML each
+RUNNING = 'katcall get workload web -o json | grep -Eq \'"state": ?"running"\''
 READY = "touch /tmp/www/ready"
 SLOWLY = "(sleep 2; touch /tmp/www/ready) & true"
 
@@ -75,3 +77,26 @@ def test_a_revision_that_is_never_ready_replaces_nobody(kat: OneNode) -> None:
     assert before <= kat.pids().keys()
     kat.apply(served(kat, stage="two", prepare=SLOWLY))
     assert kat.pids().keys() == before
+
+
+def test_a_leader_and_an_agent_that_are_killed_in_a_rollout_go_on_from_there(kat: OneNode) -> None:
+    with load(kat.node, URL, rate=RATE) as asked:
+        kat.apply(served(kat, stage="four", prepare=SLOWLY), "--no-wait")
+        until(kat.node, "katcall get workload web -o json | grep -q '2 of 3 updated'", within_s=60)
+        kat.node.run(
+            ["systemctl", "kill", "--signal=KILL", "kat-leader.service", "kat-agent.service"]
+        )
+        until(kat.node, RUNNING, within_s=120)
+    until_in_sync(kat)
+    assert asked.failed == []
+    assert kat.fetch(URL, tries=32) == {"four"}
+
+
+def test_of_one_instance_there_are_two_for_a_while(kat: OneNode) -> None:
+    kat.katcall("scale", "workload", "web", "--replicas", "1")
+    one = served(kat, stage="five", prepare=SLOWLY).replace("replicas: 3", "replicas: 1")
+    with load(kat.node, URL, rate=RATE) as asked:
+        kat.apply(one)
+    assert asked.failed == []
+    assert asked.answers.keys() == {"four", "five"}
+    assert len(kat.pids()) == 1
