@@ -4,9 +4,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from katgen.bundle import Artifact
+from katgen.check import check
 from katgen.cli.options import Named
 from katgen.cli.pipeline import Loaded, load, planned
+from katgen.names import InstanceKey
+from katgen.plan import make_plan
 from katgen.planned import Plan
 from katgen.render.cluster import Rendered, render
 from tests.environment import REPOSITORY
@@ -18,11 +23,15 @@ LISTING = "files"
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """`spec` is what `-f` gets. With `parent`, the plan of those files is the parent."""
+    """`spec` is what `-f` gets. With `parent`, the plan of those files is the parent.
+
+    With `steps`, this is replaced step by step; each says which instances are ready before it.
+    """
 
     name: str
     spec: tuple[str, ...]
     parent: tuple[str, ...] = ()
+    steps: tuple[frozenset[InstanceKey], ...] = ()
 
     @property
     def want(self) -> Path:
@@ -34,8 +43,16 @@ def golden_cases() -> list[Case]:
     """Return every folder here that has a `spec`."""
     folders = sorted(path.parent for path in CASES.glob("*/spec"))
     return [
-        Case(folder.name, _inputs(folder, "spec"), _inputs(folder, "parent")) for folder in folders
+        Case(folder.name, _inputs(folder, "spec"), _inputs(folder, "parent"), _steps(folder))
+        for folder in folders
     ]
+
+
+def _steps(folder: Path) -> tuple[frozenset[InstanceKey], ...]:
+    """Return the steps of a rollout: a line for each, with the instances that are ready then."""
+    file = folder / "steps"
+    lines = file.read_text().splitlines() if file.exists() else []
+    return tuple(frozenset(map(InstanceKey, line.split())) for line in lines)
 
 
 def _inputs(folder: Path, kind: str) -> tuple[str, ...]:
@@ -51,7 +68,15 @@ def made(case: Case) -> Plan:
     if not case.parent:
         return planned(loaded)
     parent = planned(load(Named(case.parent)))
-    return planned(Loaded(loaded.specs, loaded.inventory, parent))
+    if not case.steps:
+        return planned(Loaded(loaded.specs, loaded.inventory, parent))
+    for ready in case.steps:
+        available = dict.fromkeys(parent.workloads, ready)
+        inventory = msgspec.structs.replace(loaded.inventory, available=available)
+        made = make_plan(loaded.specs, inventory, parent)
+        assert check(made, parent) == ()
+        parent = made
+    return parent
 
 
 def rendered(case: Case) -> Rendered:

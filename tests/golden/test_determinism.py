@@ -38,7 +38,7 @@ def test_the_order_of_files_and_documents_does_not_matter(case: Case, tmp_path: 
     for seed in range(3):
         spec = shuffled(case.spec, tmp_path / f"spec{seed}", seed)
         parent = shuffled(case.parent, tmp_path / f"parent{seed}", seed)
-        assert tree_of(rendered(Case(case.name, spec, parent))) == want, f"seed {seed}"
+        assert tree_of(rendered(Case(case.name, spec, parent, case.steps))) == want, f"seed {seed}"
 
 
 def digest() -> str:

@@ -1,7 +1,7 @@
 """Every case's files: the exact set, then the bytes; `pytest --bless` writes them anew.
 
-A case is a folder with `spec/`, and as needed `nodes.kat` and `parent/`; adding one is adding a
-folder. `want/<node>.files` lists what a file's bytes do not say.
+A case is a folder with `spec/`, and as needed `nodes.kat`, `parent/` and `steps` from the one to
+the other; adding one is adding a folder. `want/<node>.files` lists what a file's bytes do not say.
 """
 
 import shutil
