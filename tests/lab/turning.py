@@ -123,8 +123,9 @@ async def run(turn: Turn) -> dict[str, object]:
     while not is_over(turn, seen):
         if time.monotonic() - seen.moments["begun"] > LIMIT_S:
             break
-        if "checked" not in seen.moments and (now := turn.checked()) > max(before, wall):
-            seen.moments["checked"] = seen.moments["begun"] + (now - wall) / 1e9
+        if "checked" not in seen.moments and (now := turn.checked()) > before:
+            # A file's time may be some milliseconds old.
+            seen.moments["checked"] = seen.moments["begun"] + max(0, now - wall) / 1e9
         await asyncio.sleep(0.002)
     seen.moments.setdefault("names", float("inf"))
     connecting.cancel()
