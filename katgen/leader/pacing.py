@@ -23,6 +23,7 @@ class Pacing:
     clock: Clock
     chronicle: Chronicle
     paces: Paces = field(default_factory=dict)
+    _looked: float = 0.0
 
     def sight(self) -> Look:
         """Return what is known now."""
@@ -52,8 +53,9 @@ class Pacing:
         """Take in who is ready now, and how late it is."""
         if plan is None or not self.paces:
             return
-        before = self.paces
-        self._put(stepping.followed(before, plan, self.sight()))
+        before, sight = self.paces, self.sight()
+        self._looked = sight.now
+        self._put(stepping.followed(before, plan, sight))
         for key, pace in self.paces.items():
             if pace.stalled and not before[key].stalled:
                 said = events.of_workload(key, "ProgressDeadlineExceeded", pace.stalled)
@@ -67,7 +69,7 @@ class Pacing:
         """Return when to look again if nothing happens."""
         if plan is None:
             return None
-        return stepping.next_moment(self.paces, plan.specs, self.clock.monotonic())
+        return stepping.next_moment(self.paces, plan.specs, self._looked)
 
     def _put(self, paces: Paces) -> None:
         if paces != self.paces:

@@ -263,14 +263,17 @@ def deadline(pace: Pace, objects: WorkloadObjects) -> float:
     return pace.moved + objects.workload.spec.update_strategy.progress_deadline_seconds
 
 
-def next_moment(paces: Paces, specs: Specs, now: float) -> float | None:
-    """Return when time alone changes something: a deadline, or an end of patience."""
+def next_moment(paces: Paces, specs: Specs, since: float) -> float | None:
+    """Return when time alone changes what was seen last (`since`): a deadline, an end of patience.
+
+    It may be over by now.
+    """
     moments = [
         moment
         for key, pace in paces.items()
         if not pace.stalled and key in specs.workloads
         for moment in (deadline(pace, specs.workloads[key]), pace.at + PATIENCE_S)
-        if moment > now
+        if moment > since
     ]
     return min(moments, default=None)
 

@@ -242,3 +242,28 @@ async def test_a_preview_shows_the_end_of_a_rollout() -> None:
         actions = shown.nodes[NodeName("a")].actions
         starts = [one.unit for one in actions if one.verb is Verb.START]
         assert starts == ["kat.default.web.1-5.service", "kat.default.web.2-6.service"]
+
+
+IN_PLACE = """replicas: 2
+  volumes: [{name: data, simpleClusterStorage: {}}]
+  container:
+    args: [%s]
+    volumeMounts: [{name: data, mountPath: /data}]
+    readiness: {tcp: {port: 8080}}
+  updateStrategy: {progressDeadlineSeconds: 30}"""
+
+
+async def test_what_cannot_run_twice_is_replaced_one_after_the_other_in_its_place() -> None:
+    readiness = Readiness()
+    async with leader() as box, box.agent(is_ready=readiness) as agent:
+        await box.settled(await box.apply(workload("web", IN_PLACE % "one")))
+        await box.until(lambda: set(box.cluster.endpoints.values()) == {"ready"})
+        await box.apply(workload("web", IN_PLACE % "two"))
+        await box.until(lambda: identities(box) == ["0-3", "1-2"])
+        await let(agent, readiness, "0-3")
+        await box.until(lambda: identities(box) == ["0-3", "1-4"])
+        assert message(box) == ("rolling", "2 of 2 updated, 1 ready")
+        await box.turn(31)
+        await box.until(lambda: message(box)[0] == "failed")
+        await let(agent, readiness, "1-4")
+        await box.until(lambda: message(box) == ("running", ""))
