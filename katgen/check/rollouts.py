@@ -141,9 +141,9 @@ def _must_go(facts: Facts, one: _Rollout, placement: Placement) -> bool:
     node = facts.plan.inventory.nodes.get(placement.node)
     if node is None or evicts(one.spec, node) or not admits(one.spec, node):
         return True
-    if one.spec.type == "Service":
-        return int(placement.ordinal) >= one.count if placement.ordinal.isdecimal() else True
-    return False
+    if one.spec.type == "DaemonService":
+        return str(placement.ordinal) != placement.node
+    return not placement.ordinal.isdecimal() or int(placement.ordinal) >= one.count
 
 
 INVARIANTS: dict[str, Invariant] = {
