@@ -25,8 +25,8 @@ from katgen.schedule.turn import Board, Turn
 
 Available = Mapping[WorkloadKey, frozenset[InstanceKey]]
 """Which instances are ready, of those workloads that are replaced step by step."""
-STEPS_MAX: Final = 1000
-"""Of a rollout that is looked at to its end."""
+LOOKED_AT_MAX: Final = 30_000
+"""Instances, over all steps of rollouts that are followed to their end: half a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,19 +108,25 @@ def advance(
 def rolled_out(state: PlanState, specs: Specs, changed: Iterable[WorkloadKey]) -> PlanState:
     """Return what a rollout comes to, as one plan: every instance becomes ready in its turn.
 
-    Workloads in the middle of a rollout are taken to their end as well.
+    Workloads in the middle of a rollout are taken to their end as well. Of a rollout of very many
+    steps the last ones are made at once, so that some instances may be on other nodes in the end.
     """
     keys, before = frozenset(changed), state.plan
     concerned = (keys | before.earlier.keys()) & before.workloads.keys() & specs.workloads.keys()
     rolling = [key for key in sorted(concerned) if rolls(specs.workloads[key])]
-    for _ in range(STEPS_MAX):
+    looked_at = 0
+    while looked_at < LOOKED_AT_MAX:
         workloads = state.plan.workloads
+        looked_at += 1 + sum(len(workloads[key].placements) for key in rolling)
         ready = {key: _all_ready(key, workloads[key]) for key in rolling}
         state = advance(state, specs, keys, {**before.inventory.available, **ready}).state
         rolling = [key for key in rolling if is_rolling(state.plan.workloads[key])]
         if state.plan.workloads == workloads:
             break
         keys = frozenset()
+    else:
+        others = {k: v for k, v in before.inventory.available.items() if k not in rolling}
+        state = advance(state, specs, rolling, others).state
     plan = state.plan
     if (plan.workloads, specs) == (before.workloads, before.specs):
         return PlanState(before, state.index)

@@ -273,6 +273,16 @@ def test_a_rollout_is_looked_at_to_its_end() -> None:
     assert (end.generation, end.parent, ids(end)) == (2, 1, ["0-4", "1-5", "2-6"])
 
 
+def test_a_rollout_of_very_many_steps_is_looked_at_to_its_end_as_well() -> None:
+    machines = inventory(*(node(f"n{i}") for i in range(4)))
+    before, after = (specs(image(tag, 300)) for tag in "12")
+    state = start(before, machines).state
+    begun = advance(state, after, [WEB], all_ready(state.plan)).state
+    planned = rolled_out(begun, after, []).plan.workloads[WEB]
+    revisions = {p.revision for p in planned.placements}
+    assert (len(planned.placements), revisions) == (300, {planned.revision})
+
+
 def test_nothing_that_rolls_is_its_own_end() -> None:
     state = start(specs(image("1")), inventory(node("a"))).state
     assert rolled_out(state, state.plan.specs, []).plan == state.plan
