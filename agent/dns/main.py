@@ -87,7 +87,8 @@ class _Process:
         loop.add_signal_handler(signal.SIGHUP, self._reload.set)
         await self._take()
         async with asyncio.TaskGroup() as tasks:
-            forwarder = Forwarder(Upstreams(self._root, self._settings), tasks)
+            upstreams = Upstreams(self._root, self._settings)
+            forwarder = Forwarder(upstreams, tasks, self._settings.address)
             server = Server(Responder(self._table), forwarder, self._settings.clients)
             listeners = await self._listen(server)
             beside = (
@@ -146,6 +147,7 @@ class _Process:
             if settings != self._settings:
                 self._settings, server.clients = settings, settings.clients
                 forwarder.upstreams = Upstreams(self._root, settings)
+                forwarder.host = settings.address
             await self._take()
             notify(READY, self._status())
 

@@ -34,12 +34,13 @@ class Network(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """`clients` may ask about outside names; no server in `own` is asked."""
+    """`clients` are answered; no server in `own` is asked; `address` is the node's."""
 
     domain: str
     upstreams: tuple[str, ...]
     clients: Network
     own: tuple[Network, ...]
+    address: str
 
 
 def read_settings(path: Path) -> Settings:
@@ -58,7 +59,8 @@ def _settings(found: dict[str, object]) -> Settings:
     if _DOMAIN.fullmatch(domain) is None:
         raise ValueError(f"{domain[:80]!r} is no domain")
     own = tuple(_networks(found))
-    return Settings(domain, tuple(map(str, upstreams)), own[0], own)
+    address = str(found["address"]).partition("/")[0]
+    return Settings(domain, tuple(map(str, upstreams)), own[0], own, address)
 
 
 def _networks(found: dict[str, object]) -> Iterator[Network]:

@@ -19,6 +19,7 @@ from tests.unit.agent.dns.upstream import Say, Upstream, is_silent, says, upstre
 
 NAME = "www.example.com."
 KAT = served()
+HOST = "10.100.0.1"
 CLIENT = ("10.100.0.10", 4000)
 ANSWER = [f"{NAME} 60 IN A 192.0.2.80"]
 
@@ -28,7 +29,7 @@ class Fixed(Upstreams):
 
     def __init__(self, servers: Sequence[Server]) -> None:
         nothing = Network(0, 0)
-        super().__init__(Path("/nowhere"), Settings("x", (), nothing, ()))
+        super().__init__(Path("/nowhere"), Settings("x", (), nothing, (), HOST))
         self._servers = tuple(servers)
 
     def _look(self) -> None:
@@ -71,7 +72,7 @@ async def asking(*upstreams: Upstream | Server) -> AsyncIterator[Asking]:
         one if isinstance(one, Server) else Server("127.0.0.1", one.port) for one in upstreams
     ]
     async with asyncio.TaskGroup() as tasks:
-        forwarder = Forwarder(Fixed(servers), tasks)
+        forwarder = Forwarder(Fixed(servers), tasks, HOST)
         yield Asking(forwarder)
         await forwarder.finish(0)
 
@@ -248,6 +249,64 @@ async def test_there_is_a_bound_to_those_who_wait_and_to_what_is_asked(
     assert [one.rcode() for one in refused] == [2, 2]
 
 
+def knows_one(query: dns.message.Message, transport: str) -> dns.message.Message | bytes | None:
+    """Be silent to any other question."""
+    return says("192.0.2.80")(query, transport) if str(query.question[0].name) == NAME else None
+
+
+async def test_who_asks_silent_servers_without_end_takes_no_place_of_others() -> None:
+    """A container asks for more than there are places; then another one asks."""
+    async with upstream(knows_one) as server, asking(server) as clients:
+        for number in range(forward.IN_FLIGHT_MAX + 1):
+            clients.ask(question(f"w{number}.example.com."), ("10.100.0.66", 4000))
+        refused = len(clients.responses)
+        clients.ask(question(NAME))
+        last = (await clients.messages(refused + 1))[-1]
+    assert (last.rcode(), shown(last.answer)) == (0, ANSWER)
+
+
+async def test_while_many_ask_without_end_who_asks_little_is_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(forward, "IN_FLIGHT_MAX", 40)
+    monkeypatch.setattr(forward, "SHARE", 10)
+    monkeypatch.setattr(forward, "SHARE_CROWDED", 2)
+    async with upstream(knows_one) as server, asking(server) as clients:
+        for number in range(100):
+            clients.ask(question(f"w{number}.example.com."), (f"10.100.0.{60 + number % 4}", 4000))
+        refused = len(clients.responses)
+        assert refused == 80
+        clients.ask(question(NAME))
+        assert shown((await clients.messages(refused + 1))[-1].answer) == ANSWER
+
+
+async def test_one_who_repeats_a_question_under_other_ids_shuts_nobody_out_of_it() -> None:
+    async with upstream(is_silent) as server, asking(server) as clients:
+        for number in range(2 * forward.WAITING_MAX):
+            clients.ask(question(NAME, id=number), ("10.100.0.66", 4000))
+        refused = len(clients.responses)
+        assert refused == 2 * forward.WAITING_MAX - forward.SHARE
+        clients.ask(question(NAME))
+        assert len(clients.responses) == refused
+
+
+async def test_the_machine_itself_may_ask_for_more_at_once() -> None:
+    async with upstream(is_silent) as server, asking(server) as clients:
+        for number in range(1000):
+            clients.ask(question(f"w{number}.example.com."), (HOST, 4000))
+        assert clients.responses == []
+
+
+async def test_a_place_that_was_taken_is_given_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forward, "SHARE", 2)
+    async with upstream(says("192.0.2.80")) as server, asking(server) as clients:
+        for number in range(1, 6):
+            clients.ask(question(f"w{number}.example.com."))
+            clients.ask(question(f"w{number}.example.com."), (CLIENT[0], 5000))
+            messages = await clients.messages(2 * number)
+    assert {one.rcode() for one in messages} == {0}
+
+
 @pytest.mark.usefixtures("quick")
 async def test_servers_that_ask_each_other_in_a_circle_come_to_an_end() -> None:
     """The upstream asks us whatever we ask it, each time as another question."""
@@ -259,7 +318,7 @@ async def test_servers_that_ask_each_other_in_a_circle_come_to_an_end() -> None:
             circle.ask(again.to_wire(), ("10.100.0.1", 4000 + len(server.asked)))
 
         async with upstream(asks_back) as server:
-            forwarder = Forwarder(Fixed([Server("127.0.0.1", server.port)]), tasks)
+            forwarder = Forwarder(Fixed([Server("127.0.0.1", server.port)]), tasks, HOST)
             circle = Asking(forwarder)
             circle.ask(question(NAME))
             messages = await circle.messages(4)
@@ -278,7 +337,7 @@ async def test_a_server_that_asks_us_what_we_ask_it_is_told_so_at_once() -> None
             return found
 
         async with upstream(asks_back) as server, asyncio.timeout(1):
-            forwarder = Forwarder(Fixed([Server("127.0.0.1", server.port)]), tasks)
+            forwarder = Forwarder(Fixed([Server("127.0.0.1", server.port)]), tasks, HOST)
             circle = Asking(forwarder)
             circle.ask(question(NAME))
             await circle.messages(2)

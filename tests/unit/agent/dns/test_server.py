@@ -20,6 +20,7 @@ from tests.unit.agent.dns.served import SHOP, question, served, shown
 
 LOOPBACK = Network(127 << 24, 255 << 24)
 NOBODY = Network(10 << 24, 255 << 24)
+HOST = "10.100.0.1"
 WEB = dns.message.make_query(f"web.{SHOP}", "A")
 ANSWER = [f"web.{SHOP} 30 IN A 10.101.0.1"]
 
@@ -30,8 +31,8 @@ async def listening(clients: Network = LOOPBACK) -> AsyncIterator[int]:
     loop = asyncio.get_running_loop()
     sockets = opened("127.0.0.1", 0)
     async with asyncio.TaskGroup() as tasks:
-        upstreams = Upstreams(Path("/nowhere"), Settings("x", (), clients, ()))
-        made = Server(served(), Forwarder(upstreams, tasks), clients)
+        upstreams = Upstreams(Path("/nowhere"), Settings("x", (), clients, (), HOST))
+        made = Server(served(), Forwarder(upstreams, tasks, HOST), clients)
         loop.add_reader(sockets.udp[0], made.drain, sockets.udp[0])
         listener = await asyncio.start_server(made.converse, sock=sockets.tcp[0])
         try:
@@ -148,8 +149,8 @@ def test_the_agents_words_are_taken_together() -> None:
 async def test_at_the_end_a_question_on_its_way_is_answered_and_nobody_idle_waited_for() -> None:
     loop, idle, asks = asyncio.get_running_loop(), socket.socketpair(), socket.socketpair()
     async with asyncio.TaskGroup() as tasks:
-        upstreams = Upstreams(Path("/nowhere"), Settings("x", (), NOBODY, ()))
-        made = Server(served(), Forwarder(upstreams, tasks), NOBODY)
+        upstreams = Upstreams(Path("/nowhere"), Settings("x", (), NOBODY, (), HOST))
+        made = Server(served(), Forwarder(upstreams, tasks, HOST), NOBODY)
         for ours, _ in (idle, asks):
             tasks.create_task(made.converse(*await asyncio.open_connection(sock=ours)))
         reader, writer = await asyncio.open_connection(sock=asks[1])

@@ -10,6 +10,7 @@ import dns.flags
 import dns.message
 import dns.rrset
 
+TRIES = 50
 Say = Callable[[dns.message.Message, str], dns.message.Message | bytes | None]
 
 
@@ -72,13 +73,27 @@ class Upstream(asyncio.DatagramProtocol):
 @asynccontextmanager
 async def upstream(say: Say, address: str = "127.0.0.1", port: int = 0) -> AsyncIterator[Upstream]:
     """Listen on both transports of one port."""
+    for _ in range(TRIES):  # a port that is free for one may be taken for the other
+        made, ends = await _listening(say, address, port)
+        if made is not None:
+            break
+    assert made is not None, "no port is free on both transports"
+    try:
+        yield made
+    finally:
+        for end in ends:
+            end.close()
+
+
+async def _listening(
+    say: Say, address: str, port: int
+) -> tuple[Upstream | None, tuple[asyncio.DatagramTransport | asyncio.Server, ...]]:
     loop = asyncio.get_running_loop()
     transport, made = await loop.create_datagram_endpoint(
         lambda: Upstream(say), local_addr=(address, port)
     )
-    listener = await asyncio.start_server(made.converse, address, made.port)
     try:
-        yield made
-    finally:
+        return made, (transport, await asyncio.start_server(made.converse, address, made.port))
+    except OSError:
         transport.close()
-        listener.close()
+        return None, ()
