@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+from agent.dns.clients import Clients
 from agent.dns.forward import Forwarder
 from agent.dns.listening import Sockets, opened, passed
 from agent.dns.loading import Loading
@@ -89,7 +90,7 @@ class _Process:
         async with asyncio.TaskGroup() as tasks:
             upstreams = Upstreams(self._root, self._settings)
             forwarder = Forwarder(upstreams, tasks, self._settings.address)
-            server = Server(Responder(self._table), forwarder, self._settings.clients)
+            server = Server(Responder(self._table), forwarder, Clients(self._settings.clients))
             listeners = await self._listen(server)
             beside = (
                 tasks.create_task(self._rounds(), name="dns-rounds"),
@@ -145,7 +146,7 @@ class _Process:
                 self._stop.set()  # another domain is another table; systemd starts us again
                 return
             if settings != self._settings:
-                self._settings, server.clients = settings, settings.clients
+                self._settings, server.clients = settings, Clients(settings.clients)
                 forwarder.upstreams = Upstreams(self._root, settings)
                 forwarder.host = settings.address
             await self._take()

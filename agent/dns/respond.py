@@ -24,6 +24,13 @@ class Outside(NamedTuple):
     over_tcp: bool
 
 
+def refusal(data: bytes) -> bytes | None:
+    """Return what a stranger gets for any octets; it is as short as a message can be."""
+    if len(data) < HEADER_SIZE or int.from_bytes(data[2:4]) & wire.RESPONSE:
+        return None
+    return wire.bare(data, REFUSED)
+
+
 class Responder:
     """Answers what the table knows.
 

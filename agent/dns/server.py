@@ -7,11 +7,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from agent.dns import wire
-from agent.dns.answers import error
+from agent.dns.clients import Clients
 from agent.dns.forward import Forwarder, Reply
-from agent.dns.respond import Outside, Responder
-from agent.dns.settings import Network
+from agent.dns.respond import Responder, refusal
 
 IDLE_S: Final = 10
 """How long a connection may say nothing, or take nothing: RFC 7766 §6.2.3 leaves it to us."""
@@ -28,9 +26,9 @@ _NEWS_BUFFER: Final = 256
 
 
 class Server:
-    """Answers on sockets that systemd holds. `clients` may ask about outside names."""
+    """Answers `clients` on sockets that systemd holds; others hear that they are refused."""
 
-    def __init__(self, responder: Responder, forwarder: Forwarder, clients: Network) -> None:
+    def __init__(self, responder: Responder, forwarder: Forwarder, clients: Clients) -> None:
         self._responder: Final = responder
         self._forwarder: Final = forwarder
         self.clients = clients
@@ -47,9 +45,11 @@ class Server:
                 data, source = receive(_UDP_BUFFER)
             except BlockingIOError:
                 return
-            response = quick(data)
+            is_client = self.clients.has(source[0])
+            response = quick(data) if is_client else refusal(data)
             if response is None:
-                self._answer(data, source, partial(_send, channel, source), over_tcp=False)
+                if is_client:
+                    self._answer(data, source, partial(_send, channel, source), over_tcp=False)
                 continue
             try:
                 send(response, source)
@@ -65,17 +65,15 @@ class Server:
             return False
         if isinstance(response, bytes):
             reply(response)
-        elif self.clients.has(source[0]):
-            self._forwarder.ask(response, source, reply)
         else:
-            reply(_refused(response))
+            self._forwarder.ask(response, source, reply)
         return True
 
     async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer the questions of one connection, one after the other, RFC 7766."""
         source = writer.get_extra_info("peername") or ("", 0)
         client = source[0]
-        if self._connections.total() >= CONNECTIONS_MAX or self._connections[client] >= OF_ONE_MAX:
+        if not self._has_place(client):
             writer.transport.abort()
             return
         self._connections[client] += 1
@@ -93,6 +91,10 @@ class Server:
             if not self._connections[client]:
                 del self._connections[client]
             writer.close()
+
+    def _has_place(self, client: str) -> bool:
+        is_free = self._connections.total() < CONNECTIONS_MAX
+        return is_free and self._connections[client] < OF_ONE_MAX and self.clients.has(client)
 
     async def _next(
         self,
@@ -143,10 +145,6 @@ def _send(channel: socket.socket, source: tuple[str, int], response: bytes) -> N
 def _settle(said: asyncio.Future[bytes], response: bytes) -> None:
     if not said.done():  # the connection may have gone meanwhile
         said.set_result(response)
-
-
-def _refused(outside: Outside) -> bytes:
-    return error(outside.number, outside.question, outside.shape, wire.REFUSED)
 
 
 def heard(channel: socket.socket, take: Callable[[set[str]], object]) -> None:

@@ -11,6 +11,7 @@ import dns.message
 import pytest
 
 from agent.dns import server as module
+from agent.dns.clients import Clients
 from agent.dns.forward import Forwarder
 from agent.dns.listening import opened
 from agent.dns.server import Server, heard
@@ -18,20 +19,22 @@ from agent.dns.settings import Network, Settings
 from agent.dns.upstreams import Upstreams
 from tests.unit.agent.dns.served import SHOP, question, served, shown
 
-LOOPBACK = Network(127 << 24, 255 << 24)
-NOBODY = Network(10 << 24, 255 << 24)
+CLUSTER = Network(10 << 24, 255 << 24)
+ALL = Clients(CLUSTER, lambda _: True)
+STRANGERS = Clients(CLUSTER, lambda _: False)
+"""To whom 127.0.0.1 is not their own."""
 HOST = "10.100.0.1"
 WEB = dns.message.make_query(f"web.{SHOP}", "A")
 ANSWER = [f"web.{SHOP} 30 IN A 10.101.0.1"]
 
 
 @asynccontextmanager
-async def listening(clients: Network = LOOPBACK) -> AsyncIterator[int]:
+async def listening(clients: Clients = ALL) -> AsyncIterator[int]:
     """Serve the shop's zone; the value is the port."""
     loop = asyncio.get_running_loop()
     sockets = opened("127.0.0.1", 0)
     async with asyncio.TaskGroup() as tasks:
-        upstreams = Upstreams(Path("/nowhere"), Settings("x", (), clients, (), HOST))
+        upstreams = Upstreams(Path("/nowhere"), Settings("x", (), CLUSTER, (), HOST))
         made = Server(served(), Forwarder(upstreams, tasks, HOST), clients)
         loop.add_reader(sockets.udp[0], made.drain, sockets.udp[0])
         listener = await asyncio.start_server(made.converse, sock=sockets.tcp[0])
@@ -128,11 +131,28 @@ async def test_a_place_that_is_free_again_is_given_away() -> None:
             assert shown(message.answer) == ANSWER
 
 
-async def test_strangers_are_answered_about_services_only() -> None:
-    async with listening(NOBODY) as port:
+@pytest.mark.parametrize("name", [f"web.{SHOP}", f"nope.{SHOP}", "www.example.com."])
+async def test_strangers_are_refused(name: str) -> None:
+    async with listening(STRANGERS) as port:
+        query = dns.message.make_query(name, "A")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as channel:
+            channel.settimeout(5)
+            channel.connect(("127.0.0.1", port))
+            loop = asyncio.get_running_loop()
+            for data in (b"", bytes(3), b"\0\0\x80" + bytes(20), query.to_wire()):
+                channel.send(data)
+            channel.setblocking(False)  # noqa: FBT003 -- the only way to say it
+            async with asyncio.timeout(5):
+                response = await loop.sock_recv(channel, 4096)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        assert await closed(reader)
+        writer.close()
+    assert response == query.to_wire()[:2] + b"\x81\x85" + bytes(8)
+
+
+async def test_the_machine_itself_is_answered_under_any_of_its_addresses() -> None:
+    async with listening(Clients(CLUSTER)) as port:
         assert shown((await udp(WEB, port)).answer) == ANSWER
-        other = await udp(dns.message.make_query("www.example.com.", "A"), port)
-    assert other.rcode() == 5
 
 
 def test_the_agents_words_are_taken_together() -> None:
@@ -149,8 +169,8 @@ def test_the_agents_words_are_taken_together() -> None:
 async def test_at_the_end_a_question_on_its_way_is_answered_and_nobody_idle_waited_for() -> None:
     loop, idle, asks = asyncio.get_running_loop(), socket.socketpair(), socket.socketpair()
     async with asyncio.TaskGroup() as tasks:
-        upstreams = Upstreams(Path("/nowhere"), Settings("x", (), NOBODY, (), HOST))
-        made = Server(served(), Forwarder(upstreams, tasks, HOST), NOBODY)
+        upstreams = Upstreams(Path("/nowhere"), Settings("x", (), CLUSTER, (), HOST))
+        made = Server(served(), Forwarder(upstreams, tasks, HOST), ALL)
         for ours, _ in (idle, asks):
             tasks.create_task(made.converse(*await asyncio.open_connection(sock=ours)))
         reader, writer = await asyncio.open_connection(sock=asks[1])
