@@ -2,22 +2,20 @@
 
 import asyncio
 import json
-import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from socket import AF_INET, inet_pton
 from typing import Final
 
 from agent.dns.answers import Withdrawn
-from agent.dns.stamps import Stamp, stamp
+from agent.dns.stamps import Stamp, read, stamp
 from agent.dns.table import Table
-from agent.dns.zonefile import ZoneError, reading
+from agent.dns.zonefile import ZoneError, namespace_of, reading
+from katgen.names import is_label
 
 ZONES: Final = "/var/lib/kat/dns"
 STATES: Final = ("/run/kat/endpoints", "/var/lib/kat/endpoints")
 """The agent's own, and what it last saved; the first that is there counts."""
-_NAMESPACE: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-_SIZE_MAX: Final = 256 * 1024 * 1024
 _UNREAD: Final = Stamp(-1, -1, -1)
 """Of a file that could not be read, whatever it holds: each look tries it again."""
 
@@ -35,42 +33,63 @@ class Loading:
         self._say: Final = say
         self._zone_stamps: dict[str, Stamp] = {}
         self._state_stamps: dict[str, tuple[Path, Stamp] | None] = {}
+        self._gone: set[str] = set()
+        self._fault = ""
         self._taking: Final = asyncio.Lock()
 
-    async def take_zones(self) -> int:
-        """Take up every zone that is new, changed or gone; return how many. Others go on between.
+    async def take_zones(self, *, drops: bool = False) -> int:
+        """Take up every zone that is new or changed; return how many. Others go on between.
 
+        With `drops` also forget those whose file is gone: only who deletes one on purpose says so.
         One look after the other: of two at once, the one that read the older file might end last.
         """
         async with self._taking:
-            return await self._take_zones()
+            return await self._take_zones(drops=drops)
 
-    async def _take_zones(self) -> int:
+    async def _take_zones(self, *, drops: bool) -> int:
         """Take states first: an instance that is not ready is in no answer of a new zone."""
-        try:
-            found = {path.name: path for path in self._zones.iterdir() if path.suffix == ".zone"}
-        except FileNotFoundError:
-            found = {}
-        except OSError as err:
-            self._say(f"{err}, the zones stay as they are")
-            return 0
+        found = self._found()
         self.take_states(map(self._namespace, found))
         changed = 0
         for name, path in sorted(found.items()):
             changed += await self._take_zone(name, path)
-        for name in self._zone_stamps.keys() - found.keys():
-            del self._zone_stamps[name]
-            self._table.drop(self._namespace(name))
-            changed += 1
+        self._table.knows_zones = self._has_zones(self._zone_stamps)
+        if not self._fault:
+            changed += self._leave(self._zone_stamps.keys() - found.keys(), drops=drops)
         return changed
 
+    def _found(self) -> dict[str, Path]:
+        """Return the files that are there; that there are none any more is a fault, told once."""
+        fault, found = "", dict[str, Path]()
+        try:
+            found = {path.name: path for path in self._zones.iterdir() if path.suffix == ".zone"}
+        except OSError as err:
+            fault = str(err)
+        if not (fault or self._has_zones(found)) and self._has_zones(self._zone_stamps):
+            fault = f"{ZONES} is empty"
+        if fault and fault != self._fault:
+            self._say(f"{fault}, the zones stay as they are")
+        self._fault = fault
+        return found
+
+    def _leave(self, gone: set[str], *, drops: bool) -> int:
+        """Forget files that are gone, or say that their zones stay; return how many zones left."""
+        staying = set[str]() if drops else {name for name in gone if self._namespace(name)}
+        for name in gone - staying:
+            del self._zone_stamps[name]
+            self._table.drop(self._namespace(name))
+        for name in sorted(staying - self._gone):
+            self._say(f"{ZONES}/{name} is gone, serving what it was until told to reload")
+        self._gone = staying
+        return len(gone) - len(staying)
+
     async def _take_zone(self, name: str, path: Path) -> bool:
-        seen, before = stamp(path), self._zone_stamps.get(name)
-        if seen is None or before == seen:
+        seen, before = stamp(path) or _UNREAD, self._zone_stamps.get(name)
+        if before == seen != _UNREAD:
             return False
         self._zone_stamps[name] = seen
         try:
-            steps = reading(f"{ZONES}/{name}", _text(path, seen), self._domain)
+            steps = reading(f"{ZONES}/{name}", read(path), self._domain)
             while True:
                 try:
                     next(steps)
@@ -93,7 +112,7 @@ class Loading:
         """Take up changed endpoint states of these and of known namespaces; return of how many."""
         changed = 0
         for namespace in {*namespaces, *self._state_stamps}:
-            if _NAMESPACE.fullmatch(namespace):
+            if is_label(namespace):
                 changed += self._take_state(namespace)
         return changed
 
@@ -103,7 +122,7 @@ class Loading:
             return False
         self._state_stamps[namespace] = seen
         try:
-            withdrawn = _withdrawn(_text(*seen)) if seen else {}
+            withdrawn = _withdrawn(read(seen[0])) if seen else {}
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as err:
             where = seen[0] if seen else namespace
             if isinstance(err, OSError) and seen:
@@ -120,14 +139,11 @@ class Loading:
                 return path, seen
         return None
 
+    def _has_zones(self, files: Iterable[str]) -> bool:
+        return any(map(self._namespace, files))
+
     def _namespace(self, file: str) -> str:
-        return file.removesuffix(f".{self._domain}.zone")
-
-
-def _text(path: Path, seen: Stamp) -> str:
-    if seen.size > _SIZE_MAX:
-        raise ValueError(f"{path} has {seen.size} bytes")
-    return path.read_text(encoding="utf-8")
+        return namespace_of(file, self._domain)
 
 
 def _withdrawn(text: str) -> Withdrawn:

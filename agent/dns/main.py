@@ -120,15 +120,20 @@ class _Process:
         ]
 
     async def _take(self) -> None:
-        await self._loading.take_zones()
+        await self._loading.take_zones(drops=True)
         gc.collect()
         gc.freeze()  # what lives long is not looked through again and again
 
     async def _rounds(self) -> None:
-        """Say that all is well, and look whether the disk holds more than somebody told."""
+        """Say that all is well, and look whether the disk holds more than somebody told.
+
+        The first look forgets zones too: while this process started, the agent could tell nobody.
+        """
+        is_first = True
         while True:
             await asyncio.sleep(watchdog_s() / 3 or _ROUND_S)
-            await self._loading.take_zones()
+            await self._loading.take_zones(drops=is_first)
+            is_first = False
             notify(WATCHDOG)
 
     async def _reloads(self, forwarder: Forwarder, server: Server) -> None:

@@ -24,7 +24,8 @@ class Table:
     """`answers` and `names` are read for every question; only this class changes them.
 
     `names` holds every name there is, those between a name and its zone too, with what is answered
-    to a type that it has not. Below the cluster's `domain` there is nothing but zones of one label.
+    to a type that it has not. Below the cluster's `domain` there is nothing but zones of one label;
+    none is denied unless it is known which there are, `knows_zones`.
     """
 
     def __init__(self, domain: str) -> None:
@@ -35,6 +36,7 @@ class Table:
         self._zones: dict[bytes, tuple[Zone, Negatives]] = {}
         self._withdrawn: dict[str, Withdrawn] = {}
         self._doubtful: set[bytes] = set()
+        self.knows_zones = True
         list(self.taking(domain_zone(self.domain)))
 
     def taking(self, zone: Zone) -> Generator[None, None, None]:
@@ -116,7 +118,7 @@ class Table:
         above = wire.parents(name)
         own = above[-self._depth - 1] if len(above) > self._depth else self.domain
         known = self._zones.get(own)
-        if known is None and own in self._doubtful:
+        if known is None and (own in self._doubtful or not self.knows_zones):
             return NOT_KNOWN
         _, negative = known or self._zones[self.domain]
         return negative.no_name

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from agent.dns.wire import NS, SOA, SRV, A, WireError, name_from_text
 from katgen.errors import KatError
+from katgen.names import is_label
 
 STEP: Final = 256
 """Lines to read before others have their turn."""
@@ -62,15 +63,21 @@ def reading(path: str, text: str, domain: str) -> Generator[None, None, Zone]:
 
     The file's name is the zone's; it is one label below the cluster's `domain` (no final dot).
     """
-    origin = path.rpartition("/")[2].removesuffix(".zone")
-    namespace = origin.removesuffix(f".{domain}")
-    if "." in namespace:
-        raise ZoneError(f"{path}: {origin} is no namespace of {domain}")
+    namespace = namespace_of(path.rpartition("/")[2], domain)
+    if not namespace:
+        raise ZoneError(f"{path!r}: its name is no namespace's of {domain}")
     if not text.isascii():
         raise ZoneError(f"{path}: it is not ASCII")
     if text and not text.endswith("\n"):
         raise ZoneError(f"{path}: its last line is cut")
-    return (yield from _Reader(path, origin, namespace).read(text.split("\n")))
+    return (yield from _Reader(path, f"{namespace}.{domain}", namespace).read(text.split("\n")))
+
+
+def namespace_of(file: str, domain: str) -> str:
+    """Return whose zone is in a file of this name, "" if nobody's."""
+    end = f".{domain}.zone"
+    label = file.removesuffix(end)
+    return label if file.endswith(end) and is_label(label) else ""
 
 
 class _Reader:
@@ -80,7 +87,10 @@ class _Reader:
         self._path = path
         self._namespace = namespace
         self._suffix = f".{origin}."
-        self._origin = name_from_text(f"{origin}.")
+        try:
+            self._origin = name_from_text(f"{origin}.")
+        except WireError as err:
+            raise ZoneError(f"{path}: {err}") from err
         self._names: dict[str, bytes] = {}
         self._sets: dict[tuple[bytes, int], tuple[int, dict[bytes, None]]] = {}
 

@@ -1,11 +1,13 @@
 """Files come into the table as they change; damaged ones change nothing."""
 
 import asyncio
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from agent.dns import loading
 from agent.dns.loading import Loading
 from agent.dns.respond import Responder
 from agent.dns.table import Table
@@ -16,6 +18,7 @@ NOT_0 = '{"format":1,"withdrawn":{"db":["10.100.0.20"]}}'
 NOT_1 = '{"format":1,"withdrawn":{"db":["10.100.0.21"]}}'
 RUN, SAVED = "run/kat/endpoints/shop.json", "var/lib/kat/endpoints/shop.json"
 FILE = f"var/lib/kat/dns/shop.{DOMAIN}.zone"
+OTHER = f"var/lib/kat/dns/other.{DOMAIN}.zone"
 
 
 class Disk:
@@ -39,6 +42,9 @@ class Disk:
     def take(self) -> int:
         return asyncio.run(self.loading.take_zones())
 
+    def reload(self) -> int:
+        return asyncio.run(self.loading.take_zones(drops=True))
+
     def db(self) -> list[str]:
         return [line.split()[-1] for line in shown(ask(self.responder, "db").answer)]
 
@@ -55,9 +61,20 @@ def broken(tmp_path: Path) -> Disk:
     return Disk(tmp_path)
 
 
-def test_without_files_no_name_is_there(disk: Disk) -> None:
+def test_without_files_no_name_is_there_and_none_denied(disk: Disk) -> None:
+    (disk.root / FILE).parent.mkdir(parents=True)
     assert disk.take() == 0
+    assert ask(disk.responder, "db").rcode() == 2
+    disk.put(f"var/lib/kat/dns/other.{DOMAIN}.zone", ZONE.replace("shop.", "other."))
+    disk.take()
     assert ask(disk.responder, "db").rcode() == 3
+
+
+def test_without_a_folder_no_name_is_denied_and_that_is_told(broken: Disk) -> None:
+    assert (broken.reload(), broken.take()) == (0, 0)
+    assert ask(broken.responder, "db").rcode() == 2
+    assert len(broken.said) == 1
+    assert "No such file or directory" in broken.said[0]
 
 
 def test_a_zone_is_taken_once_and_again_when_it_changes(disk: Disk) -> None:
@@ -68,12 +85,125 @@ def test_a_zone_is_taken_once_and_again_when_it_changes(disk: Disk) -> None:
     assert (disk.take(), disk.db()) == (1, ["10.100.0.21", "10.100.0.30"])
 
 
-def test_a_zone_that_is_deleted_is_gone(disk: Disk) -> None:
+def test_a_zone_that_is_deleted_is_gone_when_told_to_reload(disk: Disk) -> None:
     disk.put(FILE, ZONE)
+    disk.put(OTHER, ZONE.replace("shop.", "other."))
     disk.take()
     (disk.root / FILE).unlink()
-    assert disk.take() == 1
+    assert disk.reload() == 1
     assert ask(disk.responder, "db").rcode() == 3
+    assert ask(disk.responder, f"db.other.{DOMAIN}.").rcode() == 0
+
+
+def test_a_zone_that_vanishes_stays_and_that_is_told_once(broken: Disk) -> None:
+    broken.put(FILE, ZONE)
+    broken.put(OTHER, ZONE.replace("shop.", "other."))
+    broken.take()
+    (broken.root / FILE).unlink()
+    assert (broken.take(), broken.take(), broken.db()) == (0, 0, BOTH)
+    assert broken.said == [f"/{FILE} is gone, serving what it was until told to reload"]
+    broken.put(FILE, ZONE.replace("10.100.0.20", "10.100.0.30"))
+    assert (broken.take(), broken.db()) == (1, ["10.100.0.21", "10.100.0.30"])
+    (broken.root / FILE).unlink()
+    broken.take()
+    assert len(broken.said) == 2
+
+
+@pytest.mark.parametrize("is_folder_there", [True, False])
+def test_zones_stay_without_any_file_also_when_told_to_reload(
+    broken: Disk, *, is_folder_there: bool
+) -> None:
+    broken.put(FILE, ZONE)
+    broken.take()
+    (broken.root / FILE).unlink()
+    if not is_folder_there:
+        (broken.root / FILE).parent.rmdir()
+    assert (broken.take(), broken.reload(), broken.take(), broken.db()) == (0, 0, 0, BOTH)
+    assert len(broken.said) == 1
+    assert broken.said[0].endswith(", the zones stay as they are")
+
+
+HOSTILE = [
+    "a" * 64 + f".{DOMAIN}",
+    DOMAIN,
+    f".{DOMAIN}",
+    f"a.b.{DOMAIN}",
+    f"Shop.{DOMAIN}",
+    f"a\nb.{DOMAIN}",
+    f"\udcff\udcfe.{DOMAIN}",
+    f"\u00e4.{DOMAIN}",
+    "a" * 250,
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_file_with_a_hostile_name_is_told_once_and_keeps_no_zone_back(
+    broken: Disk, name: str
+) -> None:
+    broken.put(FILE, ZONE)
+    file = broken.root / f"var/lib/kat/dns/{name}.zone"
+    file.write_text(ZONE)
+    assert (broken.take(), broken.take(), broken.db()) == (1, 0, BOTH)
+    (told,) = broken.said
+    assert "its name is no namespace's of kat.cluster.local" in told
+    assert ask(broken.responder, "nope").rcode() == 3
+    file.unlink()
+    assert (broken.take(), broken.reload(), broken.said) == (1, 0, [told])
+
+
+def fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def loop(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+def nothing(path: Path) -> None:
+    path.symlink_to("nowhere")
+
+
+def endless(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def huge(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(64 * 1024 * 1024 + 1)
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, fifo, loop, nothing, endless, huge])
+def test_whatever_is_in_a_zones_place_leaves_what_was_there_and_is_told_once(
+    broken: Disk, make: Callable[[Path], None]
+) -> None:
+    broken.put(FILE, ZONE)
+    broken.take()
+    (broken.root / FILE).unlink()
+    make(broken.root / FILE)
+    assert (broken.take(), broken.reload(), broken.db()) == (0, 0, BOTH)
+    (told,) = broken.said
+    assert f"shop.{DOMAIN}.zone" in told
+
+
+@pytest.mark.parametrize("make", [fifo, endless, huge])
+def test_whatever_is_in_a_states_place_leaves_what_was_there(
+    broken: Disk, make: Callable[[Path], None]
+) -> None:
+    broken.put(FILE, ZONE)
+    broken.put(RUN, NOT_0)
+    broken.take()
+    (broken.root / RUN).unlink()
+    make(broken.root / RUN)
+    assert (broken.take(), broken.take(), broken.db()) == (0, 0, ["10.100.0.21"])
+    assert len(broken.said) == 1
+
+
+def test_what_is_in_a_zones_place_takes_no_open_file(broken: Disk) -> None:
+    (broken.root / FILE).mkdir(parents=True)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(5):
+        broken.take()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_a_damaged_zone_leaves_the_last_good_one_and_is_told_once(broken: Disk) -> None:
@@ -116,12 +246,12 @@ def test_a_zone_that_cannot_be_read_is_tried_again_and_told_once(broken: Disk) -
 def test_a_zone_that_can_be_read_again_unchanged_is_taken(
     broken: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(_: Path, encoding: str) -> str:
-        raise OSError(f"input/output error, {encoding}")
+    def fails(_: Path) -> str:
+        raise OSError("input/output error")
 
     broken.put(FILE, ZONE)
     with monkeypatch.context() as disk:
-        disk.setattr(Path, "read_text", fails)
+        disk.setattr(loading, "read", fails)
         assert broken.take() == 0
     assert (broken.take(), broken.db()) == (1, BOTH)
 

@@ -109,8 +109,13 @@ def test_a_record_that_stands_twice_is_refused() -> None:
         (PATH, f"a.{SHOP} 5 IN A 10.0.0.1\n", ":1: the first record, and no other, is the SOA"),
         (PATH, ZONE.replace("db", "d\u00fc"), "it is not ASCII"),
         (PATH, ZONE[:-2], "its last line is cut"),
-        ("/x/a.b.kat.cluster.local.zone", ZONE, "is no namespace of kat.cluster.local"),
-        ("/x/example.com.zone", ZONE, "is no namespace of kat.cluster.local"),
+        ("/x/a.b.kat.cluster.local.zone", ZONE, "is no namespace's of kat.cluster.local"),
+        (f"/x/{'a' * 64}.{DOMAIN}.zone", ZONE, "is no namespace's of kat.cluster.local"),
+        (f"/x/{DOMAIN}.zone", ZONE, "is no namespace's of kat.cluster.local"),
+        (f"/x/.{DOMAIN}.zone", ZONE, "is no namespace's of kat.cluster.local"),
+        (f"/x/Shop.{DOMAIN}.zone", ZONE, "is no namespace's of kat.cluster.local"),
+        (f"/x/a\nb.{DOMAIN}.zone", ZONE, "is no namespace's of kat.cluster.local"),
+        ("/x/example.com.zone", ZONE, "is no namespace's of kat.cluster.local"),
     ],
 )
 def test_what_is_no_zone_of_the_cluster_is_refused(path: str, text: str, what: str) -> None:
