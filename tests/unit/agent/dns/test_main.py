@@ -55,9 +55,10 @@ def test_told_to_stop_it_ends_without_a_word(tmp_path: Path) -> None:
     settings = tmp_path / "etc/kat/dns.json"
     settings.parent.mkdir(parents=True)
     settings.write_text(json.dumps(SETTINGS))
+    (tmp_path / "var/lib/kat/dns").mkdir(parents=True)
     ready = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     ready.bind(str(tmp_path / "notify"))
-    ready.settimeout(30)
+    ready.settimeout(120)
     argv = [sys.executable, "-c", RUN, "--root", str(tmp_path), "--listen", "127.0.0.1:0"]
     environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "PYTHONPATH": ":".join(sys.path)}
     with (
