@@ -1,7 +1,7 @@
 """Who has said what of which instance, and what news change in that. No I/O.
 
 A record counts if it is of another boot than the one known, or of the same boot and newer. What no
-record speaks of is not ready.
+record speaks of is new: not ready, and never was.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from katgen.endpoints import DRAINING, NOT_READY, READY, STATES
+from katgen.endpoints import DRAINING, NEW, NOT_READY, READY, STATES
 from katgen.names import InstanceKey
 from katgen.protocol import EndpointRecord
 
@@ -63,7 +63,9 @@ class Records:
             return ()
         self._sequence = max(self._sequence + 1, int(now_s * 1000))
         self._others.pop(instance, None)
-        return self._put(self.own, EndpointRecord(instance, self.boot, self._sequence, state))
+        is_new = state != READY and (known is None or known.is_new)
+        record = EndpointRecord(instance, self.boot, self._sequence, state, is_new)
+        return self._put(self.own, record)
 
     def hear(
         self, news: Iterable[EndpointRecord], candidates: Collection[InstanceKey], *, full: bool
@@ -108,19 +110,23 @@ class Records:
     ) -> Collection[InstanceKey]:
         where[one.instance] = one
         before = self.states.get(one.instance)
-        self.states[one.instance] = one.state
-        return (one.instance,) if before != one.state else ()
+        now = self.states[one.instance] = _state_of(one)
+        return (one.instance,) if before != now else ()
 
     def _drop(
         self, where: dict[InstanceKey, EndpointRecord], name: InstanceKey
     ) -> Collection[InstanceKey]:
         if where.pop(name, None) is None:
             return ()
-        return (name,) if self.states.pop(name, NOT_READY) != NOT_READY else ()
+        return (name,) if self.states.pop(name, NEW) != NEW else ()
 
 
 def _is_newer(one: EndpointRecord, known: EndpointRecord | None) -> bool:
     return known is None or known.boot != one.boot or known.sequence < one.sequence
+
+
+def _state_of(record: EndpointRecord) -> str:
+    return NEW if record.is_new and record.state == NOT_READY else record.state
 
 
 def own_state(*, is_ready: bool, is_draining: bool) -> str:

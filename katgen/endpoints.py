@@ -1,7 +1,7 @@
 """Who gets traffic: the plan's candidates, narrowed by what agents say of them (spec §6.3). Pure.
 
 The candidates of a namespace are a file of its shared set, `/var/lib/kat/services/<ns>.json`, as
-`NamespaceServices`. A record can only narrow them; without a record a candidate is not ready.
+`NamespaceServices`. A record can only narrow them; without a record a candidate is new: not ready.
 """
 
 from collections.abc import Mapping
@@ -18,9 +18,12 @@ READY: Final = "ready"
 NOT_READY: Final = "notready"
 DRAINING: Final = "draining"
 STATES: Final = frozenset({READY, NOT_READY, DRAINING})
+"""Of records. One that is not ready and has never been says so besides: `EndpointRecord.is_new`."""
+NEW: Final = "new"
+"""Of such an instance, here: not ready, and nothing that its health says of the service."""
 
 States = Mapping[InstanceKey, str]
-"""The last known state of each instance; what is missing is not ready."""
+"""The last known state of each instance: of `STATES`, or `NEW`, which is also what is missing."""
 
 
 class Candidate(msgspec.Struct, frozen=True, gc=False):
@@ -35,7 +38,8 @@ class Service(msgspec.Struct, frozen=True, rename="camel"):
     """A workload's candidates in the order of their slots, and its virtual address if it has one.
 
     `tcp` and `udp` map the virtual address's ports to the instances'. `sticky`: a client stays with
-    its slot. `panic_threshold`: with less than this percentage ready, all get traffic.
+    its slot. `panic_threshold`: with less than this percentage ready of those
+    that ever were, these all get traffic.
     """
 
     workload: str
@@ -63,15 +67,21 @@ def path(namespace: str) -> str:
 def served(service: Service, states: States) -> tuple[Candidate, ...]:
     """Return the candidates that the virtual address leads to, in the order of their slots.
 
-    The ready ones; below the panic threshold, of those that are not draining, all that are not
-    draining; if all are draining, all.
+    The ready ones. Below the panic threshold, all that have been ready and are not draining: a new
+    one is no sign that something is wrong, and may not even have a container. If there is no such
+    candidate, those that are draining; if all are new, all, unless the threshold is 0.
     """
-    standing = tuple(c for c in service.candidates if states.get(c.instance) != DRAINING)
-    if not standing:
-        return service.candidates
-    ready = tuple(c for c in standing if states.get(c.instance) == READY)
-    is_panic = len(ready) * 100 < len(standing) * service.panic_threshold
-    return standing if is_panic else ready
+    known = _in(service, states, READY, NOT_READY)
+    if not known:
+        everybody = service.candidates if service.panic_threshold else ()
+        return _in(service, states, DRAINING) or everybody
+    ready = _in(service, states, READY)
+    is_panic = len(ready) * 100 < len(known) * service.panic_threshold
+    return known if is_panic else ready
+
+
+def _in(service: Service, states: States, *wanted: str) -> tuple[Candidate, ...]:
+    return tuple(c for c in service.candidates if states.get(c.instance, NEW) in wanted)
 
 
 def withdrawn(service: Service, states: States) -> tuple[str, ...]:

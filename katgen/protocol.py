@@ -149,12 +149,14 @@ class EndpointRecord(msgspec.Struct, frozen=True, rename="camel"):
     """What the agent that runs an instance says of it: `state` is ready, notready or draining.
 
     Of one `boot` (the node's boot id) the higher `sequence` is the newer; records never expire.
+    `is_new`: it has not been ready on this boot. Who does not say so counts as not new.
     """
 
     instance: InstanceKey
     boot: str
     sequence: int
     state: str
+    is_new: bool = False
 
 
 class EndpointNews(msgspec.Struct, frozen=True, tag="endpoint-news", rename="camel"):

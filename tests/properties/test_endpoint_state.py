@@ -9,6 +9,7 @@ from agent.endpoint_elements import Elements, changes, merged, share, snapshot_t
 from agent.endpoint_rules import EndpointRules
 from katgen.endpoints import (
     DRAINING,
+    NEW,
     NOT_READY,
     READY,
     Candidate,
@@ -62,7 +63,7 @@ def _service(draw: st.DrawFn, namespace: str, name: str, base: int) -> Service:
     return Service(name, candidates, virtual, {80: 8080}, udp, draw(st.booleans()), panic)
 
 
-STATES = st.dictionaries(st.sampled_from(EVERY), st.sampled_from([READY, NOT_READY, DRAINING]))
+STATES = st.dictionaries(st.sampled_from(EVERY), st.sampled_from([READY, NOT_READY, NEW, DRAINING]))
 OWN = st.sets(st.sampled_from(EVERY))
 STEPS = st.lists(st.tuples(st.none() | services(), STATES, OWN, st.booleans()), min_size=1)
 

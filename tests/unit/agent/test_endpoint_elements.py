@@ -4,7 +4,15 @@ import pytest
 
 from agent.endpoint_elements import Elements, changes, share, snapshot_text
 from agent.nft_listing import seen
-from katgen.endpoints import DRAINING, NOT_READY, READY, Candidate, NamespaceServices, Service
+from katgen.endpoints import (
+    DRAINING,
+    NEW,
+    NOT_READY,
+    READY,
+    Candidate,
+    NamespaceServices,
+    Service,
+)
 from katgen.errors import EncodeError
 from katgen.names import InstanceKey, Ordinal
 from katgen.render import nft
@@ -76,9 +84,35 @@ def test_with_none_ready_the_address_leads_nowhere() -> None:
 
 
 def test_in_panic_all_get_traffic_and_no_one_refuses() -> None:
-    found = share(service(3, panic=50), ready(0), [key(1), key(2)]).elements
+    states = {**ready(0), key(1): NOT_READY, key(2): NOT_READY}
+    found = share(service(3, panic=50), states, [key(1), key(2)]).elements
     assert found.services == {VIRTUAL: "goto random-3"}
     assert found.unready == {}
+
+
+def test_who_has_never_been_ready_makes_no_panic_and_refuses() -> None:
+    states = {**ready(0, 1), key(2): NEW}
+    found = share(service(5, panic=50), states, [key(2), key(3)]).elements
+    assert list(found.endpoints.values()) == ["10.100.1.10", "10.100.1.11"]
+    assert sorted(found.unready) == ["10.100.1.12 . tcp . 8080", "10.100.1.13 . tcp . 8080"]
+
+
+def test_who_has_never_been_ready_gets_nothing_in_panic() -> None:
+    states = {**ready(0), key(1): NOT_READY, key(2): NOT_READY, key(3): NEW}
+    found = share(service(4, panic=50), states, ()).elements
+    assert list(found.endpoints.values()) == ["10.100.1.10", "10.100.1.11", "10.100.1.12"]
+
+
+def test_before_anyone_has_been_ready_all_get_traffic_unless_there_is_no_panic() -> None:
+    everybody = ["10.100.1.10", "10.100.1.11", "10.100.1.12"]
+    found = share(service(3, panic=1), {key(0): NEW}, [key(0)]).elements
+    assert (list(found.endpoints.values()), found.unready) == (everybody, {})
+    assert share(service(3, panic=0), {key(0): NEW}, ()).elements == Elements()
+
+
+def test_who_drains_gets_traffic_until_one_of_the_others_has_been_ready() -> None:
+    found = share(service(3, panic=50), {key(1): DRAINING, key(2): NEW}, ()).elements
+    assert list(found.endpoints.values()) == ["10.100.1.11"]
 
 
 def test_an_own_instance_that_is_not_ready_refuses_its_ports() -> None:

@@ -1,3 +1,5 @@
+import msgspec
+
 from agent.endpoint_records import Memory, Records
 from katgen.names import InstanceKey
 from katgen.protocol import EndpointRecord
@@ -79,6 +81,28 @@ def test_each_change_of_an_own_instance_has_a_higher_sequence() -> None:
     first = known.own[WEB].sequence
     assert known.say(WEB, "notready", 1.5) == (WEB,)
     assert known.own[WEB] == record(first + 1, "notready", boot="here")
+
+
+def test_an_instance_is_new_until_it_has_been_ready() -> None:
+    known = records()
+    said = []
+    for now, state in enumerate(("notready", "draining", "notready", "ready", "notready")):
+        known.say(WEB, state, now)
+        said.append((known.own[WEB].is_new, known.states[WEB]))
+    assert said == [
+        (True, "new"),
+        (True, "draining"),
+        (True, "new"),
+        (False, "ready"),
+        (False, "notready"),
+    ]
+
+
+def test_who_says_nothing_of_being_new_is_not() -> None:
+    said = b'{"instance":"shop/web/0-1","boot":"b","sequence":1,"state":"notready"}'
+    known = records()
+    known.hear([msgspec.json.decode(said, type=EndpointRecord)], BOTH, full=False)
+    assert known.states == {WEB: "notready"}
 
 
 def test_the_same_state_again_makes_no_record() -> None:

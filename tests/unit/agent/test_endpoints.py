@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from agent.endpoint_effects import MEMORY
+from agent.endpoint_memory import MEMORY
 from agent.endpoint_services import FOLDER
 from agent.endpoint_session import NOTES_MAX
 from agent.ports import LeaderError
@@ -81,10 +81,29 @@ async def test_with_no_leader_who_is_ready_gets_traffic_and_has_a_name_at_once()
 async def test_below_the_panic_threshold_all_get_traffic_and_names_tell_the_ready_alone() -> None:
     made = await stage()
     async with living(made):
-        made.turn(ONE, ready=True)
+        for one in (ONE, TWO):
+            made.turn(one, ready=True)
+        made.endpoints.hear(news(1, "notready"))
+        await passed(made)
+        assert made.packets.kernel == {"shop": (ONE, TWO)}
+        made.turn(TWO, ready=False)
         await passed(made)
         assert made.packets.kernel == {"shop": (ONE, TWO, FAR)}
         assert withdrawn(made) == ["10.100.0.11", "10.100.0.12"]
+
+
+async def test_who_has_never_been_ready_makes_no_panic_also_after_a_restart_of_the_agent() -> None:
+    made = await stage()
+    async with living(made):
+        made.turn(ONE, ready=True)
+        await passed(made)
+        assert made.packets.kernel == {"shop": (ONE,)}
+        made.turn(ONE, ready=False)
+        await passed(made)
+    again = made.again()
+    async with living(again):
+        await passed(again)
+        assert again.packets.kernel == {"shop": (ONE,)}
 
 
 async def test_a_burst_is_taken_together() -> None:
@@ -103,10 +122,10 @@ async def test_the_same_again_writes_nothing() -> None:
     async with living(made):
         made.turn(ONE, ready=True)
         await passed(made)
-        made.endpoints.tick()
+        await made.endpoints.tick()
         made.node.trace.clear()
         made.turn(ONE, ready=True)
-        made.endpoints.tick()
+        await made.endpoints.tick()
         await passed(made)
         assert made.node.trace.changes() == []
 
@@ -193,7 +212,7 @@ async def test_packets_that_cannot_be_changed_keep_no_name_back_and_follow_at_a_
         assert withdrawn(made) == ["10.100.0.12"]
         assert made.packets.kernel == {"shop": (ONE, TWO, FAR)}
         assert made.problems == ["endpoint state, packet rules: No space left on device"]
-        made.endpoints.tick()
+        await made.endpoints.tick()
         await passed(made)
         assert made.packets.kernel == {"shop": (ONE, TWO)}
         assert made.problems == []
@@ -209,7 +228,7 @@ async def test_names_that_cannot_be_written_keep_no_packet_back_and_follow_at_a_
         await passed(made)
         assert made.packets.kernel == {"shop": (ONE, TWO)}
         assert len(withdrawn(made)) == 3
-        made.endpoints.tick()
+        await made.endpoints.tick()
         await passed(made)
         assert withdrawn(made) == ["10.100.0.12"]
 
@@ -302,7 +321,7 @@ async def test_news_have_their_effect_and_are_answered_after_it() -> None:
         made.endpoints.hear(news(7, "ready"))
         await passed(made)
         assert EndpointsTaken(7) not in session.sent
-        made.endpoints.tick()
+        await made.endpoints.tick()
         await passed(made)
         assert session.sent[-1] == EndpointsTaken(7)
         assert withdrawn(made) == ["10.100.0.10", "10.100.0.11"]
@@ -337,18 +356,18 @@ async def test_boot_snapshots_are_written_once_a_minute_and_at_the_end() -> None
     made = await stage()
     async with living(made):
         await passed(made)
-        made.endpoints.tick()
+        await made.endpoints.tick()
         made.turn(ONE, ready=True)
         await passed(made)
-        made.endpoints.tick()
+        await made.endpoints.tick()
         before = made.node.files.tree[f"{SNAPSHOT}.json"].content
         assert b"10.100.0.10" in before
         await passed(made, 61)
-        made.endpoints.tick()
+        await made.endpoints.tick()
         assert b"10.100.0.10" not in made.node.files.tree[f"{SNAPSHOT}.json"].content
         made.turn(TWO, ready=True)
         await passed(made)
-        made.endpoints.save()
+        await made.endpoints.save()
         assert made.node.files.tree[f"{SNAPSHOT}.nft"].content.decode().split() == [ONE, TWO]
 
 
@@ -357,7 +376,7 @@ async def test_a_kernel_that_cannot_take_them_gets_no_rules_as_snapshot() -> Non
     made.packets.has_snapshots = False
     async with living(made):
         await passed(made)
-        made.endpoints.save()
+        await made.endpoints.save()
         assert f"{SNAPSHOT}.json" in made.node.files.tree
         assert f"{SNAPSHOT}.nft" not in made.node.files.tree
 
