@@ -96,7 +96,7 @@ class _Process:
                 tasks.create_task(self._rounds(), name="dns-rounds"),
                 tasks.create_task(self._reloads(forwarder, server), name="dns-reload"),
             )
-            notify(READY, self._status())
+            await self._say_ready()
             await self._stop.wait()
             notify(STOPPING)
             for listener in listeners:
@@ -125,15 +125,10 @@ class _Process:
         gc.freeze()  # what lives long is not looked through again and again
 
     async def _rounds(self) -> None:
-        """Say that all is well, and look whether the disk holds more than somebody told.
-
-        The first look forgets zones too: while this process started, the agent could tell nobody.
-        """
-        is_first = True
+        """Say that all is well, and look whether the disk holds more than somebody told."""
         while True:
             await asyncio.sleep(watchdog_s() / 3 or _ROUND_S)
-            await self._loading.take_zones(drops=is_first)
-            is_first = False
+            await self._loading.take_zones()
             notify(WATCHDOG)
 
     async def _reloads(self, forwarder: Forwarder, server: Server) -> None:
@@ -155,7 +150,12 @@ class _Process:
                 forwarder.upstreams = Upstreams(self._root, settings)
                 forwarder.host = settings.address
             await self._take()
-            notify(READY, self._status())
+            await self._say_ready()
+
+    async def _say_ready(self) -> None:
+        """Say so; from then on the agent tells of what it deletes, so look at what it did not."""
+        notify(READY, self._status())
+        await self._loading.take_zones(drops=True)
 
     def _status(self) -> str:
         return status(f"{len(self._table.names)} names of {self._settings.domain}")
