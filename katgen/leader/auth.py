@@ -49,7 +49,7 @@ def people(answer: Answer, *, is_read: bool = False) -> Answer:
         caller = await _caller(request)
         if caller.role != ADMIN:
             raise MissingError("there is nothing here for you")
-        request.app[TURNSTILE].person(caller.name)
+        _count(request, caller)
         request[CALLER] = caller
         if is_read or request.method in _READS:
             return await answer(request)
@@ -62,7 +62,11 @@ def known(answer: Answer) -> Answer:
     """Return a route that people with the role `admin` and every node's agent reach, to read."""
 
     async def guarded(request: web.Request) -> web.StreamResponse:
-        request[CALLER] = await _caller(request)
+        caller = await _caller(request)
+        if caller.role not in {ADMIN, _NODE}:
+            raise MissingError("there is nothing here for you")
+        _count(request, caller)
+        request[CALLER] = caller
         return await answer(request)
 
     return guarded
@@ -77,7 +81,7 @@ def agents(answer: Answer) -> Answer:
             raise DeniedError("only a node's agent may do this", status=HTTPStatus.FORBIDDEN)
         if caller.name != request.match_info["node"]:
             raise MissingError("there is nothing here for you")
-        request.app[TURNSTILE].agent(caller.name)
+        _count(request, caller)
         request[CALLER] = caller
         return await answer(request)
 
@@ -89,15 +93,33 @@ def node_of(request: web.Request) -> NodeName:
     return NodeName(request[CALLER].name)
 
 
+async def judge_again(request: web.Request) -> None:
+    """Raise DeniedError if who began a long answer may not go on reading it."""
+    if await _found(request) != request[CALLER]:
+        raise DeniedError("the token or certificate is not known here any more")
+
+
+def _count(request: web.Request, caller: Caller) -> None:
+    turnstile = request.app[TURNSTILE]
+    if caller.role == _NODE:
+        turnstile.agent(caller.name)
+    else:
+        turnstile.person(caller.name)
+
+
 async def _caller(request: web.Request) -> Caller:
     """Return who asks. Raises DeniedError."""
-    services = request.app[SERVICES]
-    given = request.headers.getall(hdrs.AUTHORIZATION, [])
-    found = await _by_token(services, given) if given else await _by_certificate(services, request)
+    found = await _found(request)
     if found is None:
         request.app[TURNSTILE].stranger(request.remote or "")
         raise DeniedError("the token or certificate is missing, or not known here")
     return found
+
+
+async def _found(request: web.Request) -> Caller | None:
+    services = request.app[SERVICES]
+    given = request.headers.getall(hdrs.AUTHORIZATION, [])
+    return await (_by_token(services, given) if given else _by_certificate(services, request))
 
 
 async def _by_token(services: Services, given: list[str]) -> Caller | None:

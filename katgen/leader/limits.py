@@ -1,4 +1,4 @@
-"""How much one client may ask for: requests, watches and connections at a time.
+"""How much one client may ask for: requests, and watches at a time.
 
 A limit is there to keep one client's mistake from everybody else, not to ration: defaults are far
 above what a person or a program that works needs.
@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from ipaddress import IPv6Address, IPv6Network, ip_address
 from math import ceil
 from time import monotonic
 from typing import Final
@@ -16,8 +17,13 @@ from aiohttp import web
 
 from katgen.leader.errors import LimitedError
 
-_BUCKETS_MAX: Final = 4096
-"""Callers that are remembered; who has asked for nothing lately need not be."""
+BUCKETS_MAX: Final = 4096
+"""Callers that are remembered, besides those whom the cluster knows: they are few enough."""
+_SWEEP_S: Final = 1.0
+"""Between two looks for who need not be remembered any more."""
+_SITE_BITS: Final = 64
+"""Of IPv6: what one machine or site has to itself, to choose any number of addresses from."""
+_CROWD: Final = "a crowd of strangers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +43,15 @@ class Limits:
     strangers: Rate = Rate(10, 100)
     watches: int = 1000
     watches_in_all: int = 5000
-    connections: int = 2000
-    """Of one address. Those above it hear so; above twice as many they are cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Bucket:
+    """What was left for a caller at a time, and when nothing of what it did counts any more."""
+
+    left: float
+    at: float
+    full_at: float
 
 
 class Turnstile:
@@ -46,8 +59,14 @@ class Turnstile:
 
     def __init__(self, limits: Limits, clock: Callable[[], float] = monotonic) -> None:
         self.limits, self._clock = limits, clock
-        self._left: dict[str, tuple[float, float]] = {}
+        self._buckets: dict[str, _Bucket] = {}
+        self._swept = float("-inf")
         self._watches: Counter[str] = Counter()
+
+    @property
+    def remembered(self) -> int:
+        """How many callers are remembered."""
+        return len(self._buckets)
 
     def person(self, name: str) -> None:
         """Count a request of a token or certificate. Raises LimitedError."""
@@ -58,28 +77,33 @@ class Turnstile:
         self._take(f"node {node}", self.limits.agents)
 
     def stranger(self, address: str) -> None:
-        """Count a request of nobody who is known. Raises LimitedError."""
-        self._take(f"address {address}", self.limits.strangers)
+        """Count a request of nobody who is known. Raises LimitedError.
+
+        If there are too many to remember, all those who come new are counted as one.
+        """
+        who = f"address {site_of(address)}"
+        if who not in self._buckets and not self._has_room():
+            who = _CROWD
+        self._take(who, self.limits.strangers)
 
     def _take(self, who: str, rate: Rate) -> None:
         now = self._clock()
-        left, since = self._left.get(who, (rate.burst, now))
-        left = min(rate.burst, left + (now - since) * rate.per_s)
+        known, left = self._buckets.get(who), rate.burst
+        if known is not None:
+            left = min(rate.burst, known.left + (now - known.at) * rate.per_s)
+        rest = left - 1 if left >= 1 else left
+        self._buckets[who] = _Bucket(rest, now, now + (rate.burst - rest) / rate.per_s)
         if left < 1:
-            self._left[who] = (left, now)
             wait_s = ceil((1 - left) / rate.per_s)
             what = f"{who} asks too often: {rate.per_s:g} a second, {rate.burst:g} at once"
             raise LimitedError(what, max(1, wait_s))
-        self._left[who] = (left - 1, now)
-        if len(self._left) > _BUCKETS_MAX:
-            self._forget(now)
 
-    def _forget(self, now: float) -> None:
-        """Forget who has been silent long enough to be as good as new, or else the most silent."""
-        silent = sorted(self._left, key=lambda one: self._left[one][1])
-        for who in silent[: _BUCKETS_MAX // 2]:
-            if now - self._left[who][1] > 1:
-                del self._left[who]
+    def _has_room(self) -> bool:
+        now = self._clock()
+        if len(self._buckets) >= BUCKETS_MAX and now >= self._swept + _SWEEP_S:
+            self._swept = now
+            self._buckets = {who: one for who, one in self._buckets.items() if one.full_at > now}
+        return len(self._buckets) < BUCKETS_MAX
 
     @contextmanager
     def watch(self, name: str) -> Iterator[None]:
@@ -98,6 +122,19 @@ class Turnstile:
             self._watches[name] -= 1
             if not self._watches[name]:
                 del self._watches[name]
+
+
+def site_of(address: str) -> str:
+    """Return what counts as one address: of IPv6 all that one site can choose from."""
+    try:
+        found = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if not isinstance(found, IPv6Address):
+        return address
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(IPv6Network((int(found), _SITE_BITS), strict=False))
 
 
 _WATCH_RETRY_S: Final = 10

@@ -129,6 +129,7 @@ async def test_a_token_of_another_role_finds_nothing(cluster: Cluster) -> None:
     guest = make_token("guest", "guest", "t")
     await cluster.store.commit(Transaction(puts={guest.path: guest.value}))
     assert await cluster.with_token(guest.text) == 404
+    assert await cluster.with_token(guest.text, "/metrics") == 404
 
 
 async def test_a_person_s_certificate_opens_the_api(cluster: Cluster) -> None:
