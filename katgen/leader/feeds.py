@@ -135,9 +135,8 @@ class Watch:
 
     def take(self) -> bytes:
         """Return the next lines, some at a time; none if there is no more. Raises GoneError."""
+        self.refuse_if_lost()
         ring = self._feed.ring
-        if ring.life != self._life:
-            raise GoneError("the leader has read everything anew")
         parts: list[bytes] = []
         size = 0
         while size < BATCH_BYTES and self._number < ring.end:
@@ -149,6 +148,13 @@ class Watch:
                     if size >= BATCH_BYTES:
                         break
         return b"".join(parts)
+
+    def refuse_if_lost(self) -> None:
+        """Raise GoneError if what comes next is not remembered any more."""
+        ring = self._feed.ring
+        if ring.life != self._life:
+            raise GoneError("the leader has read everything anew")
+        ring.since(self._number, 0)
 
     def _line(self, news: News) -> bytes:
         wanted = self._selection

@@ -5,6 +5,7 @@ import base64
 import binascii
 import socket
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
@@ -12,15 +13,17 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-from katgen.leader.auth import CALLER, REQUEST_ID, Answer
-from katgen.leader.errors import GoneAnswerError, InputError
+from katgen.leader.auth import CALLER, REQUEST_ID, Answer, judge_again
+from katgen.leader.errors import DeniedError, GoneAnswerError, InputError
 from katgen.leader.feeds import FEEDS, Feed, Watch, bookmark, chosen, first_lines
 from katgen.leader.feeds_ring import GoneError, Row, line
 from katgen.leader.limits import TURNSTILE
 from katgen.leader.routes.wire import JSON, LINES, flag, whole
 from katgen.leader.selectors import Selection, selection
+from katgen.leader.store import StoreError
 
-TIMEOUT_MAX_S: Final = 86_400
+TIMEOUT_MAX_S: Final = 3_600
+"""Of a watch; whoever wants to know more goes on with another one."""
 SEND_BYTES: Final = 64 << 10
 """What the kernel may hold for a watcher that does not read."""
 _NO_FIELDS: Final[Mapping[str, str]] = {}
@@ -29,7 +32,10 @@ _AGAIN: Final = "list again, and watch from there"
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Of watches: how long without news until a bookmark, and how long a reader may not read."""
+    """Of watches: how long without news until a bookmark, and how long a reader may not read.
+
+    As often as bookmarks come, it is also looked whether the reader may still read.
+    """
 
     bookmark_s: float = 30.0
     write_s: float = 20.0
@@ -214,26 +220,36 @@ class _Stream:
     def __init__(self, request: web.Request, response: web.StreamResponse, begun: _Begun) -> None:
         self._request, self._response, self._begun = request, response, begun
         self._feeds, self._pace = request.app[FEEDS], request.app[PACE]
+        self._clock = asyncio.get_running_loop().time
+        self._judged = self._clock()
         if request.transport is not None:
             _keep_small(request.transport)
 
     async def run(self, end: float) -> None:
         """Send until a time of the loop's clock, or the reader has gone."""
         try:
-            await self._all(end)
-        except GoneError as err:
-            if not self._feeds.is_closing:
-                await self._send(line("ERROR", self._problem(str(err))))
+            await self._told(end)
         except TimeoutError:  # it does not read; what is on its way is lost, and not its place
             if self._request.transport is not None:
                 self._request.transport.abort()
         except ConnectionError:  # the reader has gone
             pass
 
+    async def _told(self, end: float) -> None:
+        """Send until the end, or why there is no more. Raises TimeoutError, ConnectionError."""
+        try:
+            await self._all(end)
+        except GoneError as err:
+            if not self._feeds.is_closing:
+                await self._write(self._problem(HTTPStatus.GONE, f"{err}; {_AGAIN}"))
+        except DeniedError as err:
+            await self._write(self._problem(err.status, err.detail))
+
     async def _all(self, end: float) -> None:
+        watch, clock = self._begun.watch, self._clock
         for lines in self._begun.first:
+            watch.refuse_if_lost()  # nor is anything kept that was there before
             await self._send(lines)
-        watch, clock = self._begun.watch, asyncio.get_running_loop().time
         due = clock() + self._pace.bookmark_s
         while not self._is_gone():
             if lines := watch.take():
@@ -252,22 +268,28 @@ class _Stream:
         return transport is None or transport.is_closing()
 
     async def _send(self, lines: bytes) -> None:
-        async with asyncio.timeout(self._pace.write_s):
-            await self._response.write(lines)
+        """Send to who may still read. Raises DeniedError, TimeoutError, ConnectionError."""
+        if self._clock() >= self._judged + self._pace.bookmark_s:
+            self._judged = self._clock()
+            with suppress(StoreError):  # then nobody knows otherwise
+                await judge_again(self._request)
+        await self._write(lines)
         await asyncio.sleep(0)  # others' turn, however much there is for this one
 
-    def _problem(self, what: str) -> bytes:
-        status = HTTPStatus.GONE
-        return msgspec.json.encode(
-            {
-                "type": "about:blank",
-                "title": status.phrase,
-                "status": status,
-                "detail": f"{what}; {_AGAIN}",
-                "requestId": self._request[REQUEST_ID],
-                "problems": [],
-            }
-        )
+    async def _write(self, lines: bytes) -> None:
+        async with asyncio.timeout(self._pace.write_s):
+            await self._response.write(lines)
+
+    def _problem(self, status: HTTPStatus, what: str) -> bytes:
+        shown = {
+            "type": "about:blank",
+            "title": status.phrase,
+            "status": status,
+            "detail": what,
+            "requestId": self._request[REQUEST_ID],
+            "problems": [],
+        }
+        return line("ERROR", msgspec.json.encode(shown))
 
 
 async def _until(future: "asyncio.Future[None]", when: float) -> None:

@@ -20,6 +20,7 @@ WRITES = 200
 SIZE = 50_000
 """Of each: 10 MB in all."""
 ONE = Limits(people=Rate(1e6, 1e6), watches=1)
+MANY = 100
 TOO_MANY = 1_100
 """Of that size are more than the ring has room for."""
 
@@ -108,6 +109,42 @@ async def test_who_reads_does_not_wait_for_who_does_not() -> None:
         ]
 
 
+async def filled(kat: Api) -> None:
+    """Store MANY more objects of that size."""
+    for number in range(MANY):
+        document = (
+            f'{{"kind":"Config","metadata":{{"namespace":"default","name":"old-{number}"}},'
+            f'"data":{{"text":"{"x" * SIZE}"}}}}'
+        )
+        path = f"objects/Config/default/old-{number}"
+        await kat.store.commit(Transaction({path: document.encode()}))
+
+
+async def test_who_is_slow_with_what_is_there_keeps_nothing_of_what_was_there_before() -> None:
+    """The first list is given up once the news after it are gone: it could not go on anyway."""
+    async with api(manners=Manners(pace=Pace(write_s=DEADLINE_S))) as kat:
+        await filled(kat)
+        await kat.feeds.current("Config")
+        async with silent(kat) as made:
+            for number in range(TOO_MANY):
+                await write(kat, number)
+                await kat.feeds.current("Config")
+            size, last = await rest(made)
+        assert b'"status":410' in last
+        assert size < MANY * SIZE / 2
+
+
+async def rest(made: socket.socket) -> tuple[int, bytes]:
+    """Read to the end of an answer; return how much there was, and the last of it."""
+    loop, size, last = asyncio.get_running_loop(), 0, b""
+    async with asyncio.timeout(DEADLINE_S):
+        while b"0\r\n\r\n" not in last:
+            part = await loop.sock_recv(made, 1 << 20)
+            assert part, "it was cut"
+            size, last = size + len(part), last[-1000:] + part
+    return size, last
+
+
 async def test_a_slow_reader_that_lost_its_place_is_told_to_list_again() -> None:
     """What it has not read yet is not kept for it: it has a number in a ring, and that is gone."""
     async with api(manners=Manners(pace=Pace(write_s=DEADLINE_S))) as kat:
@@ -117,9 +154,6 @@ async def test_a_slow_reader_that_lost_its_place_is_told_to_list_again() -> None
             for number in range(1, TOO_MANY):
                 await write(kat, number)
                 await kat.feeds.current("Config")
-            last, loop = b"", asyncio.get_running_loop()
-            async with asyncio.timeout(DEADLINE_S):
-                while b"0\r\n\r\n" not in last:
-                    last = last[-1000:] + await loop.sock_recv(made, 1 << 20)
+            _, last = await rest(made)
         assert b'{"type":"ERROR","object":' in last
         assert b'"status":410' in last
