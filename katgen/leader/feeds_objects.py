@@ -157,7 +157,8 @@ class ObjectsFeed:
             if self.objects.pop(key, None) is not None:
                 self._count(key, -1)
             kind.drop(_name(key))
-            self._shown.pop(key.workload, None)
+            if key.kind == _WORKLOAD:
+                self._shown.pop(key.workload, None)
             row = None if old is not None else _partial(key)
             return News(key.kind, *at, old or row, None, gone_at=str(change.revision))
         stored = Stored(key, msgspec.json.decode(change.value, type=dict), change.revision)

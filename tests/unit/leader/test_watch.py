@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
+import msgspec
 import pytest
 
 from katgen.leader.answers import Event, WorkloadStatus
@@ -12,10 +14,11 @@ from katgen.leader.routes.listing import Pace
 from katgen.leader.store import Transaction
 from katgen.leader.store.limits import Memory
 from katgen.leader.store.memory import MemoryStore
+from katgen.leader.tokens import NewToken, make_token
 from katgen.names import WorkloadKey
 from tests.unit.leader.api import WEB, Api, Told, api
 from tests.unit.leader.given import config, secret, workload
-from tests.unit.leader.watching import is_bookmark, watching
+from tests.unit.leader.watching import DEADLINE_S, is_bookmark, watching
 
 CONFIGS = "/v1alpha1/n/default/configs"
 WORKLOADS = "/v1alpha1/workloads"
@@ -222,6 +225,16 @@ async def test_how_a_workload_is_is_news_of_it() -> None:
             assert await later.told(1) == ["ADDED api"]
 
 
+async def test_what_shares_a_workload_s_name_goes_without_news_of_the_workload(kat: Api) -> None:
+    await put(kat, workload("web") + "---" + config("web"))
+    async with watching(kat, WORKLOADS) as watch:
+        await watch.until(is_bookmark)
+        await remove(kat, "web")
+        await kat.get(WORKLOADS)  # looks at all statuses
+        await put(kat, workload("other"))
+        assert await watch.told(1) == ["ADDED other"]
+
+
 async def test_another_leader_says_how_workloads_are_after_what_was_missed() -> None:
     """What the watcher was told of them last is not known: it may have been something else."""
     store, told = MemoryStore(), Told()
@@ -281,6 +294,57 @@ async def test_namespaces_come_and_go_with_what_names_them(kat: Api) -> None:
         assert await watch.told(1) == ["ADDED default"]
         await remove(kat, "a")
         assert await watch.told(1) == ["DELETED default"]
+
+
+# --- who may go on -------------------------------------------------------------------------------
+
+
+async def bob(kat: Api) -> NewToken:
+    new = make_token("bob", "admin", "t")
+    await kat.store.commit(Transaction(puts={new.path: new.value}))
+    return new
+
+
+DENIED = (401, "the token or certificate is not known here any more")
+
+
+async def test_who_loses_its_token_loses_its_watches_soon() -> None:
+    async with api(manners=HASTY) as kat:
+        token = await bob(kat)
+        async with watching(replace(kat, token=token.text), CONFIGS) as watch:
+            await watch.until(is_bookmark)
+            await kat.store.commit(Transaction(deletes=[token.path]))
+            async with asyncio.timeout(DEADLINE_S):
+                *_, error = await watch.until(lambda line: line["type"] == "ERROR")
+            assert (error["object"]["status"], error["object"]["detail"]) == DENIED
+            assert await watch.next() is None
+
+
+async def test_who_loses_its_token_is_not_kept_by_news_that_never_end() -> None:
+    async with api(manners=HASTY) as kat:
+        token = await bob(kat)
+        async with watching(replace(kat, token=token.text), CONFIGS) as watch:
+            await watch.until(is_bookmark)
+            await kat.store.commit(Transaction(deletes=[token.path]))
+            async with asyncio.timeout(DEADLINE_S):
+                number, line = 0, None
+                while line is None or line["type"] != "ERROR":
+                    number += 1
+                    await put(kat, config("a", str(number)))
+                    line = await watch.next()
+            assert (line["object"]["status"], line["object"]["detail"]) == DENIED
+
+
+async def test_a_role_that_is_taken_away_ends_watches_too() -> None:
+    async with api(manners=HASTY) as kat:
+        token = await bob(kat)
+        async with watching(replace(kat, token=token.text), CONFIGS) as watch:
+            await watch.until(is_bookmark)
+            guest = msgspec.json.encode(msgspec.structs.replace(token.token, role="guest"))
+            await kat.store.commit(Transaction(puts={token.path: guest}))
+            async with asyncio.timeout(DEADLINE_S):
+                *_, error = await watch.until(lambda line: line["type"] == "ERROR")
+            assert (error["object"]["status"], error["object"]["detail"]) == DENIED
 
 
 # --- limits --------------------------------------------------------------------------------------
