@@ -20,7 +20,7 @@ RESOLVING = "/root/resolving.py"
 HOW_TO = "docs/howto/names.md"
 OUT = "198.51.100.53"
 # A name server of the world outside, in a network namespace of its own. It sends what is below
-# loop.example back to whom it came from.
+# loop.example back to whom it came from, and is silent about silent.example.
 UNBOUND = f"""\
 server:
   interface: {OUT}
@@ -35,6 +35,7 @@ server:
   use-syslog: no
   module-config: iterator
   do-not-query-localhost: no
+  local-zone: "silent.example." deny
   local-zone: "example.com." static
   local-data: "www.example.com. 60 IN A 192.0.2.80"
   local-data: 'www.example.com. 60 IN TXT {" ".join(f'"{letter * 250}"' for letter in "xyz")}'
@@ -58,6 +59,8 @@ nft 'add chain inet count in {{ type filter hook input priority 0; }}'
 nft 'add rule inet count out ip daddr {OUT} udp dport 53 counter'
 nft 'add rule inet count in ip saddr {OUT} ip daddr {NODE} udp dport 53 counter'
 """
+FILES = "ls /proc/$(systemctl show -P MainPID kat-dns)/fd | wc -l"
+IDLE = f"test $({FILES}) -lt 30"
 AGAIN = "for n in 1 2 3 4 5; do sleep 0.7; {command} kat-dns.service; done"
 LIBRARY = """
 import sys, dns.resolver
@@ -306,10 +309,18 @@ def test_a_server_that_asks_back_is_no_loop(kat: OneNode) -> None:
     assert 1 <= counted(kat, "out") - asked <= 3
 
 
-def test_a_stranger_is_answered_about_services_only(kat: OneNode) -> None:
-    ask = ["nsenter", "--net=/run/netns/out", "dig", f"@{NODE}"]
-    assert "10.101.0.1" in kat.node.run([*ask, "+short", f"web.{DOMAIN}"]).stdout
-    assert "status: REFUSED" in kat.node.run([*ask, "www.example.com"]).stdout
+def test_a_stranger_is_refused(kat: OneNode) -> None:
+    """Who is not of the cluster may be routed to the node's address in the overlay."""
+    ask = ["nsenter", "--net=/run/netns/out", "dig", f"@{NODE}", "+time=2", "+tries=1"]
+    for name in (f"web.{DOMAIN}", "www.example.com"):
+        assert "status: REFUSED" in kat.node.run([*ask, name]).stdout
+    assert "10.101.0.1" not in kat.node.run([*ask, "+tcp", f"web.{DOMAIN}"], check=False).stdout
+
+
+def test_the_host_is_answered_whichever_of_its_addresses_it_asks_from(kat: OneNode) -> None:
+    for source in (NODE, "198.51.100.1", "127.0.0.1"):
+        for transport in ("+notcp", "+tcp"):
+            assert dig(kat, "web", "A", "-b", source, transport) == ["10.101.0.1"]
 
 
 def test_without_any_container_the_host_still_resolves(kat: OneNode) -> None:
@@ -389,6 +400,7 @@ def test_a_hundred_thousand_malformed_messages_end_nothing(kat: OneNode) -> None
 
 
 def test_a_thousand_outside_names_at_once_are_answered(kat: OneNode) -> None:
+    until(kat.node, IDLE)  # among what was malformed are names to ask others for
     argv = ["python3", RESOLVING, "many", NODE, "example.com", "1000"]
     assert kat.node.run(argv).stdout == "0 0 1000\n"
 
@@ -396,7 +408,7 @@ def test_a_thousand_outside_names_at_once_are_answered(kat: OneNode) -> None:
 def test_a_silent_server_outside_holds_up_no_service_name_and_takes_nothing_for_good(
     kat: OneNode,
 ) -> None:
-    until(kat.node, "test $(ls /proc/$(systemctl show -P MainPID kat-dns)/fd | wc -l) -lt 30")
+    until(kat.node, IDLE)
     pid, files, memory_kib = process(kat)
     silent = f"python3 {RESOLVING} many {NODE} example.com 2000"
     load = f"python3 {RESOLVING} load {NODE} web.{DOMAIN} 3"
@@ -430,6 +442,104 @@ def test_a_damaged_zone_is_told_and_the_last_good_one_served(kat: OneNode) -> No
         kat.node.put(zone, good.encode())
         kat.node.run(["systemctl", "reload", "kat-dns.service"])
     assert dig(kat, "web") == found
+
+
+def told(kat: OneNode, text: str) -> int:
+    """Return how many lines of kat-dns's have a text."""
+    argv = ["journalctl", "-u", "kat-dns.service", "-o", "cat", "--no-pager"]
+    return kat.node.run(argv).stdout.count(text)
+
+
+def test_names_of_a_namespace_that_is_deleted_go_at_once(kat: OneNode) -> None:
+    name, before = "web.gone.kat.cluster.local", told(kat, "until told to reload")
+    kat.apply(kat.web(namespace="gone"))
+    assert status(kat, name) == "NOERROR"
+    kat.katcall("delete", "workload", "web", "-n", "gone")
+    kat.node.run(["test", "!", "-e", "/var/lib/kat/dns/gone.kat.cluster.local.zone"])
+    until(kat.node, f"dig @{NODE} {name} | grep -q NXDOMAIN", within_s=5)
+    assert told(kat, "until told to reload") == before
+
+
+def test_names_go_also_if_the_name_server_was_away_meanwhile(kat: OneNode) -> None:
+    name = "web.gone.kat.cluster.local"
+    kat.apply(kat.web(namespace="gone"))
+    assert status(kat, name) == "NOERROR"
+    loop = "while test -e /root/killing; do systemctl kill -s KILL kat-dns.service; sleep 0.2; done"
+    kat.node.run(["touch", "/root/killing"])
+    kat.node.run(["systemd-run", "-q", "--unit=killing", "sh", "-c", loop])
+    try:
+        kat.katcall("delete", "workload", "web", "-n", "gone")
+    finally:
+        kat.node.run(["rm", "/root/killing"])
+    until(kat.node, f"dig +time=2 @{NODE} {name} | grep -q NXDOMAIN")
+
+
+def test_a_zone_that_vanishes_is_told_and_still_served(kat: OneNode) -> None:
+    zone, found = f"/var/lib/kat/dns/{DOMAIN}.zone", dig(kat, "web")
+    good, fault = kat.node.run(["cat", zone]).stdout, f"{DOMAIN}.zone is gone, serving what it was"
+    before = told(kat, fault)
+    kat.node.run(["rm", zone])
+    try:
+        log = "journalctl -u kat-dns.service -o cat --no-pager"
+        until(kat.node, f"test $({log} | grep -c '{fault}') -gt {before}", within_s=60)
+        assert dig(kat, "web") == found
+    finally:
+        kat.node.put(zone, good.encode())
+        kat.node.run(["systemctl", "reload", "kat-dns.service"])
+    assert dig(kat, "web") == found
+
+
+def test_zones_that_all_vanish_are_served_also_after_a_reload(kat: OneNode) -> None:
+    found = dig(kat, "web")
+    kat.node.run(["mv", "/var/lib/kat/dns", "/root/zones"])
+    try:
+        kat.node.run(["systemctl", "reload", "kat-dns.service"])
+        assert dig(kat, "web") == found
+        assert dig(kat, "a.node.kat.cluster.local.") == [NODE]
+        assert told(kat, "/var/lib/kat/dns', the zones stay as they are") == 1
+    finally:
+        kat.node.run(["mv", "-T", "/root/zones", "/var/lib/kat/dns"])
+        kat.node.run(["systemctl", "reload", "kat-dns.service"])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        f"touch {'a' * 64}.kat.cluster.local.zone",
+        r"touch $(printf '\377.kat.cluster.local.zone')",
+        "mkfifo x.kat.cluster.local.zone",
+        "ln -s x.kat.cluster.local.zone x.kat.cluster.local.zone",
+        "mkdir x.kat.cluster.local.zone",
+        "truncate -s 1G x.kat.cluster.local.zone",
+    ],
+)
+def test_a_hostile_file_among_the_zones_ends_nothing(kat: OneNode, make: str) -> None:
+    (pid, _, _), found = process(kat), dig(kat, "web")
+    inside = "set -e; mkdir -p /root/strange; cd /root/strange;"
+    kat.node.run(["bash", "-c", f"{inside} {make}; cp -a . /var/lib/kat/dns/"])
+    try:
+        kat.node.run(["systemctl", "reload", "kat-dns.service"])
+        assert dig(kat, "web") == found
+        kat.node.run(["systemctl", "restart", "kat-dns.service"])
+        assert dig(kat, "web") == found
+        assert process(kat)[0] != pid
+    finally:
+        away = (
+            'cd /root/strange; for f in *; do rm -r /var/lib/kat/dns/"$f"; done; rm -r ../strange'
+        )
+        kat.node.run(["bash", "-c", away])
+        kat.node.run(["systemctl", "reload", "kat-dns.service"])
+
+
+def test_a_container_that_asks_silent_servers_without_end_shuts_nobody_out(kat: OneNode) -> None:
+    pids = [pid for name, pid in kat.pids().items() if name.startswith("kat.default.web.")]
+    inside = ["nsenter", f"--net=/proc/{pids[0]}/ns/net"]
+    flood = ["python3", RESOLVING, "many", NODE, "silent.example", "4000"]
+    kat.node.run(["systemd-run", "-q", "--unit=flood", *inside, *flood])
+    until(kat.node, f"test $({FILES}) -gt 200")
+    assert dig(kat, "www.example.com.") == ["192.0.2.80"]
+    until(kat.node, "! systemctl is-active --quiet flood.service")
+    until(kat.node, "journalctl -u flood.service -o cat | grep -qx '0 4000 0'")
 
 
 def test_a_host_that_wants_tls_and_signatures_of_others_resolves_services(kat: OneNode) -> None:
