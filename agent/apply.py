@@ -24,6 +24,7 @@ from agent.actions import (
 from agent.begin import assumed, by_path
 from agent.drift import written_again
 from agent.endpoint_files import forget_snapshots
+from agent.endpoint_leaving import put_leaving
 from agent.endpoint_services import namespaces_of
 from agent.images import have_images
 from agent.ports import NewFile, NodePorts, Stat
@@ -202,6 +203,7 @@ class _Apply:
 
     async def carry_out(self, actions: tuple[Action, ...]) -> Outcome:
         forget_snapshots(self.node.files, namespaces_of(a.path for a in actions))
+        put_leaving(self.node.files, None)  # it may name what the new rules do not have
         writes = tuple(takewhile(lambda phase: phase.verb is Verb.WRITE, phases(actions)))
         await self._take(writes)
         await self.change.traffic.installed(self.target)

@@ -13,6 +13,7 @@ case in which everybody is served (katgen/render/nft_services.py, which explains
 import re
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -68,8 +69,16 @@ class Share:
     targets: frozenset[str] = frozenset()
 
 
-def share(service: Service, states: States, own: Collection[InstanceKey]) -> Share:
-    """Return what a service has; `own` are the instances of this node."""
+def share(
+    service: Service,
+    states: States,
+    own: Collection[InstanceKey],
+    serving: Collection[str] = (),
+) -> Share:
+    """Return what a service has; `own` are the instances of this node.
+
+    `serving` are addresses of this node at which somebody still serves, candidate or not.
+    """
     if not service.virtual_address:
         return Share(NOTHING)
     virtual = _address(service.virtual_address)
@@ -80,7 +89,12 @@ def share(service: Service, states: States, own: Collection[InstanceKey]) -> Sha
     elements = Elements(
         {virtual: f"goto {kind}-{len(slots)}"} if slots else {},
         {f"{virtual} . {at:#x}": _address(one.address) for at, one in enumerate(slots, first)},
-        dict.fromkeys(_refusing(service, states, own, chosen), ""),
+        {
+            f"{_address(one.address)} . {ports}": ""
+            for one in _refusing(service, states, own, chosen)
+            if one.address not in serving
+            for ports in _ports(service)
+        },
     )
     return Share(
         elements,
@@ -126,8 +140,8 @@ def _other(slot: int, candidates: tuple[Candidate, ...], there: Collection[str])
 
 def _refusing(
     service: Service, states: States, own: Collection[InstanceKey], chosen: tuple[Candidate, ...]
-) -> Iterator[str]:
-    """Yield instances of this node with the ports on which they get no new connections.
+) -> Iterator[Candidate]:
+    """Yield instances of this node that get no new connections.
 
     One that drains still takes them: others may not have heard yet that it is about to end.
     """
@@ -135,9 +149,13 @@ def _refusing(
     there = {one.instance for one in chosen} if mine else ()
     for one in mine:
         if one.instance not in there and states.get(one.instance) != DRAINING:
-            for protocol, ports in (("tcp", service.tcp), ("udp", service.udp)):
-                for port in sorted(set(ports.values())):
-                    yield f"{_address(one.address)} . {protocol} . {int(port)}"
+            yield one
+
+
+def _ports(service: Service) -> Iterator[str]:
+    for protocol, ports in (("tcp", service.tcp), ("udp", service.udp)):
+        for port in sorted(set(ports.values())):
+            yield f"{protocol} . {int(port)}"
 
 
 def merged(parts: Iterable[Elements]) -> Elements:
@@ -169,14 +187,26 @@ def changes(old: Elements, new: Elements, chains: Collection[str]) -> str:
     return "".join((*map(_chain, sorted(needed - set(chains))), *deletes, *adds))
 
 
+def unused(chains: Iterable[str]) -> str:
+    """Return what `nft -f` removes chains of slots with; nothing may lead to them any more."""
+    return "".join(
+        f"flush chain inet kat {one}\ndelete chain inet kat {one}\n" for one in sorted(chains)
+    )
+
+
 def snapshot_text(services: NamespaceServices, states: States) -> str:
     """Return what gives a namespace's elements the state of now, whatever they were before.
 
     Only where somebody is not served: else the files of services say it. Instances in `unready`
-    are left out: their connections would be reset until an agent says that they are ready.
+    are left out: their connections would be reset until an agent says that they are ready. So is
+    what no packet rule can hold.
     """
     header = f"# Managed by KAT's agent: endpoints of the namespace {services.namespace}.\n"
-    return header + "".join(_snapshot_of(one, states) for one in services.services)
+    texts = []
+    for one in services.services:
+        with suppress(EncodeError):
+            texts.append(_snapshot_of(one, states))
+    return header + "".join(texts)
 
 
 def _snapshot_of(service: Service, states: States) -> str:

@@ -7,9 +7,9 @@
 | `/var/lib/kat/endpoints/<ns>.nft` | every load of the packet rules |
 """
 
+import errno
 import socket
 from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -17,12 +17,15 @@ import msgspec
 
 from agent.ports import Files
 from katgen.endpoints import NamespaceServices, States, withdrawn
+from katgen.names import is_label
 
 NAMES: Final = "/run/kat/endpoints"
 SNAPSHOTS: Final = "/var/lib/kat/endpoints"
 SOCKET: Final = "/run/kat/dns.sock"
 SNAPSHOT_S: Final = 60
 """Boot snapshots are on disk: they are written no more often than this."""
+_KINDS: Final = ("nft", "json")
+_BUSY: Final = frozenset({errno.EAGAIN, errno.ENOBUFS})
 _ENCODER: Final = msgspec.json.Encoder(order="deterministic")
 
 
@@ -39,19 +42,30 @@ def names_text(services: NamespaceServices, states: States) -> bytes:
     return _ENCODER.encode(_Withdrawn(1, {name: gone for name, gone in out.items() if gone}))
 
 
-def ring(namespace: str) -> None:
-    """Tell kat-dns that a file has changed; if it does not hear, it reads all when it starts."""
-    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bell:
-        bell.setblocking(False)  # noqa: FBT003 -- socket's own signature
-        bell.sendto(namespace.encode(), SOCKET)
+def ring(namespace: str) -> bool:
+    """Tell kat-dns that a file has changed; False if it has too much else to do just now.
+
+    If it is not there, it reads all when it starts.
+    """
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bell:
+            bell.setblocking(False)  # noqa: FBT003 -- socket's own signature
+            bell.sendto(namespace.encode(), SOCKET)
+    except OSError as err:
+        return err.errno not in _BUSY
+    return True
 
 
 @dataclass(slots=True)
 class NamesFiles:
-    """The files that kat-dns reads; `rings` is called with each namespace whose file changed."""
+    """The files that kat-dns reads; `rings` is called with each namespace whose file changed.
+
+    If that is False, it is called `again`.
+    """
 
     files: Files
-    rings: Callable[[str], None] = ring
+    rings: Callable[[str], bool] = ring
+    _unheard: set[str] = field(default_factory=set)
 
     def put(self, namespace: str, text: bytes | None) -> None:
         """Write a namespace's file, or remove it; the same again is left alone. UnfitError."""
@@ -62,7 +76,23 @@ class NamesFiles:
             self.files.delete(path)
         else:
             self.files.write(path, text)
-        self.rings(namespace)
+        self.ring(namespace)
+
+    def ring(self, namespace: str) -> None:
+        """Have kat-dns look at a namespace."""
+        (self._unheard.discard if self.rings(namespace) else self._unheard.add)(namespace)
+
+    def again(self) -> None:
+        """Ring where nobody has heard it."""
+        for one in sorted(self._unheard):
+            self.ring(one)
+
+
+def written_namespaces(files: Files) -> frozenset[str]:
+    """Return the namespaces of which any file is there. Raises UnfitError."""
+    paths = [*files.list(NAMES), *files.list(SNAPSHOTS)]
+    names = (path.rpartition("/")[2].rpartition(".") for path in paths)
+    return frozenset(name for name, _, kind in names if kind in _KINDS and is_label(name))
 
 
 def forget_snapshots(files: Files, namespaces: Collection[str]) -> None:
@@ -70,7 +100,7 @@ def forget_snapshots(files: Files, namespaces: Collection[str]) -> None:
 
     Without one everybody counts as ready at a boot; an old one would bring back who has left.
     """
-    paths = [f"{SNAPSHOTS}/{name}{end}" for name in sorted(namespaces) for end in (".nft", ".json")]
+    paths = [f"{SNAPSHOTS}/{name}.{kind}" for name in sorted(namespaces) for kind in _KINDS]
     there = [path for path in paths if files.stat(path) is not None]
     for path in there:
         files.delete(path)
@@ -90,12 +120,15 @@ class Snapshots:
         """Whether there is something to write, and enough time has passed."""
         return bool(self.due) and now_s - self._written_at >= SNAPSHOT_S
 
-    def write(self, texts: Mapping[str, tuple[bytes, bytes | None]], now_s: float) -> None:
+    def begin(self, now_s: float) -> None:
+        """Have the next be written no sooner than after its time."""
+        self._written_at = now_s
+
+    def write(self, texts: Mapping[str, tuple[bytes, bytes | None]]) -> None:
         """Write names and rules by namespace; no rules means that the kernel cannot take them.
 
         Raises UnfitError; then what is left is still due.
         """
-        self._written_at = now_s
         for name, (names, rules) in texts.items():
             self._put(f"{SNAPSHOTS}/{name}.json", names)
             self._put(f"{SNAPSHOTS}/{name}.nft", rules)

@@ -12,6 +12,7 @@ from katgen.bundle import InstanceEntry
 from katgen.names import InstanceKey
 
 _RUNS: Final = frozenset({"active", "reloading"})
+_OVER: Final = frozenset({"inactive", "failed"})
 
 
 class Health(Protocol):
@@ -31,12 +32,14 @@ class Health(Protocol):
 class OwnInstances:
     """`changed` is called with an instance and its state whenever that may be another.
 
+    `ended` is called with one that has been drained, once it has stopped.
     Those in `_kept` were ready when an agent ran last on this boot: they are so until their health
     says something itself.
     """
 
     node: NodePorts
     changed: Callable[[InstanceKey, str], None]
+    ended: Callable[[InstanceKey], None]
     health: Health = field(init=False)
     entries: Mapping[InstanceKey, InstanceEntry] = field(default_factory=dict)
     _by_unit: Mapping[str, InstanceKey] = field(default_factory=dict)
@@ -104,6 +107,18 @@ class OwnInstances:
         if before is not None and now.restarts > before.restarts:
             self.node.counts.restarted(now.restarts - before.restarts)
         self._seen[now.unit] = now
+        instance = self._by_unit.get(now.unit)
+        if instance in self._draining and now.active_state in _OVER:
+            self.ended(instance)
+
+    def addresses(self) -> Mapping[InstanceKey, str]:
+        """Return where instances are, without those that have been drained and have stopped."""
+        return {key: one.address for key, one in self.entries.items() if not self._is_over(one)}
+
+    def _is_over(self, one: InstanceEntry) -> bool:
+        seen = self._seen.get(one.unit)
+        is_drained = one.instance in self._draining
+        return is_drained and seen is not None and seen.active_state in _OVER
 
     def units(self) -> Mapping[str, int]:
         """Return how many units of instances are in each state of systemd's, as last heard."""

@@ -31,12 +31,15 @@ class Memory(msgspec.Struct, frozen=True):
 class Records:
     """The last record of each instance. Methods return the instances whose state is another now.
 
-    `states` is all that is known, by instance; it is not to be changed from outside.
+    `states` is all that is known, by instance; it is not to be changed from outside. `said` and
+    `heard` count changes of own records and of others'.
     """
 
     boot: str
     own: dict[InstanceKey, EndpointRecord] = field(default_factory=dict)
     states: dict[InstanceKey, str] = field(default_factory=dict)
+    said: int = 0
+    heard: int = 0
     _others: dict[InstanceKey, EndpointRecord] = field(default_factory=dict)
     _sequence: int = 0
 
@@ -62,7 +65,8 @@ class Records:
         if known is not None and known.state == state:
             return ()
         self._sequence = max(self._sequence + 1, int(now_s * 1000))
-        self._others.pop(instance, None)
+        if self._others.pop(instance, None) is not None:
+            self.heard += 1
         is_new = state != READY and (known is None or known.is_new)
         record = EndpointRecord(instance, self.boot, self._sequence, state, is_new)
         return self._put(self.own, record)
@@ -109,6 +113,7 @@ class Records:
         self, where: dict[InstanceKey, EndpointRecord], one: EndpointRecord
     ) -> Collection[InstanceKey]:
         where[one.instance] = one
+        self._count(where)
         before = self.states.get(one.instance)
         now = self.states[one.instance] = _state_of(one)
         return (one.instance,) if before != now else ()
@@ -118,7 +123,14 @@ class Records:
     ) -> Collection[InstanceKey]:
         if where.pop(name, None) is None:
             return ()
+        self._count(where)
         return (name,) if self.states.pop(name, NEW) != NEW else ()
+
+    def _count(self, where: dict[InstanceKey, EndpointRecord]) -> None:
+        if where is self.own:
+            self.said += 1
+        else:
+            self.heard += 1
 
 
 def _is_newer(one: EndpointRecord, known: EndpointRecord | None) -> bool:

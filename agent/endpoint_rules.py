@@ -7,11 +7,11 @@ transaction: `followed` says which of its steps were ours.
 
 import asyncio
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from agent.endpoint_elements import changes, snapshot_text
+from agent.endpoint_elements import Elements, changes, snapshot_text, unused
 from agent.endpoint_wanted import Wanted
 from agent.nft_listing import SeenRules
 from agent.ports import NodePorts, UnfitError
@@ -24,7 +24,6 @@ table inet kat_probe {
 }
 destroy element inet kat_probe one { 192.0.2.1 }
 """
-_MAKE: Final = "add chain "
 _WRAP: Final = 1 << 32
 
 _log = logging.getLogger(__name__)
@@ -69,24 +68,51 @@ class EndpointRules:
             )
 
     async def apply(
-        self, services: Collection[NamespaceServices], states: States, own: Collection[InstanceKey]
-    ) -> None:
-        """Make the elements those of these states, then forget who has left. Raises UnfitError.
+        self,
+        services: Collection[NamespaceServices],
+        states: States,
+        own: Mapping[InstanceKey, str],
+        changed: Collection[InstanceKey] | None = None,
+    ) -> str:
+        """Make the elements those of these states. Raises UnfitError.
 
-        Without tables there is nothing to do: a load brings them, and then this is asked again.
+        `own` are this node's instances with their addresses; `changed` those whose state may be
+        another, None for any. Without tables there is nothing to do: a load brings them, and then
+        this is asked again. Returns what is wrong with services that no packet rule can hold.
         """
         async with self._working:
-            difference = self._wanted.follow(services, states, own)
+            difference = self._wanted.follow(services, states, own, changed)
             self._left |= difference.left if self._is_told else self._wanted.answering().keys()
             self._is_told = True
             if self._is_known:
                 try:
-                    await self._change(changes(difference.old, difference.new, self._chains))
+                    await self._change(self._text(difference.old, difference.new))
                 except UnfitError as err:
                     _log.warning("%s; looking at what is there", err)
             if not self._is_known:
                 await self._bring(await self._network.rules())
-            await self._forget()
+            return "; ".join(self._wanted.problems.values())
+
+    async def carry_out(self, text: str) -> None:
+        """Carry out what has to do with other elements than those of services. UnfitError."""
+        async with self._working:
+            self._note(*await self._counted(text))
+
+    async def forget(self) -> None:
+        """Have the kernel forget UDP clients of who has left. Raises UnfitError; then once more.
+
+        What is to change meanwhile need not wait for it.
+        """
+        left, self._left = self._left, set()
+        if not left:
+            return
+        answering, nobody = self._wanted.answering(), frozenset[str]()
+        try:
+            count = await self._network.forget_udp({at: answering.get(at, nobody) for at in left})
+        except BaseException:
+            self._left |= left
+            raise
+        self._counts.forgot(count)
 
     def reloaded(self) -> None:
         """Forget what the kernel had: the rules were loaded, and what a snapshot says with them."""
@@ -121,15 +147,19 @@ class EndpointRules:
         """Bring rules from how they were seen to what is wanted."""
         self._chains = seen.chains
         if seen.digest:
-            await self._change(changes(seen.elements, self._wanted.elements(), seen.chains))
+            await self._change(self._text(seen.elements, self._wanted.elements()))
+
+    def _text(self, old: Elements, new: Elements) -> str:
+        """Return what leads to what is wanted; chains that nothing leads to go with the last."""
+        over = self._chains - self._wanted.chains()
+        return changes(old, new, self._chains) + unused(over)
 
     async def _change(self, text: str) -> None:
         """Carry out a text that leads to what is wanted; if it fails nobody knows what is there."""
         self._is_known = False
         if text:
             self._note(*await self._counted(text))
-            made = (line.rpartition(" ")[2] for line in text.splitlines() if line.startswith(_MAKE))
-            self._chains |= frozenset(made)
+            self._chains = self._wanted.chains()
         self._is_known = True
 
     async def _counted(self, text: str) -> tuple[int, int]:
@@ -147,11 +177,3 @@ class EndpointRules:
         else:
             first, last = self._own_steps
             self._own_steps = (first if last == before else before, after)
-
-    async def _forget(self) -> None:
-        if self._left:
-            answering = self._wanted.answering()
-            nobody: frozenset[str] = frozenset()
-            left = {at: answering.get(at, nobody) for at in self._left}
-            self._counts.forgot(await self._network.forget_udp(left))
-            self._left.clear()

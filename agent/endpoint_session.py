@@ -29,6 +29,7 @@ class EndpointSession:
     _unsent: set[InstanceKey] = field(default_factory=set)
     _notes: deque[Note] = field(default_factory=lambda: deque(maxlen=NOTES_MAX))
     _taken: int = 0
+    _awaited: set[InstanceKey] = field(default_factory=set)
     _known: dict[InstanceKey, tuple[str, int]] = field(default_factory=dict)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
     _heard: asyncio.Event = field(default_factory=asyncio.Event)
@@ -43,6 +44,11 @@ class EndpointSession:
     def is_open(self) -> bool:
         """Whether there is a leader to tell."""
         return self._session is not None
+
+    @property
+    def answers(self) -> int:
+        """Return how many answers of the leader are kept for who waits for them."""
+        return len(self._known)
 
     def gone(self) -> None:
         """Stop telling: the session has ended, and nobody waits for an answer."""
@@ -98,17 +104,25 @@ class EndpointSession:
     # --- draining ---------------------------------------------------------------------------------
 
     def known(self, said: EndpointKnown) -> None:
-        """Take in that everybody who is connected knows of a draining instance."""
-        self._known[said.instance] = (said.boot, said.sequence)
-        self._heard.set()
+        """Take in that everybody who is connected knows of a draining instance; late is never."""
+        if said.instance in self._awaited:
+            self._known[said.instance] = (said.boot, said.sequence)
+            self._heard.set()
+
+    def expect(self, instances: Collection[InstanceKey]) -> None:
+        """Take in from now on what is said of these; `until_known` follows, and ends it."""
+        self._awaited.update(instances)
 
     async def until_known(self, instances: Collection[InstanceKey]) -> None:
         """Wait until everybody knows that these drain; at once if there is no leader to ask."""
-        while self._session is not None and not all(map(self._is_known, instances)):
-            self._heard.clear()
-            await self._heard.wait()
-        for one in instances:
-            self._known.pop(one, None)
+        try:
+            while self._session is not None and not all(map(self._is_known, instances)):
+                self._heard.clear()
+                await self._heard.wait()
+        finally:
+            self._awaited.difference_update(instances)
+            for one in instances:
+                self._known.pop(one, None)
 
     def _is_known(self, instance: InstanceKey) -> bool:
         record = self.records.own.get(instance)

@@ -1,17 +1,20 @@
 """What endpoint state wants of the packet rules, service by service, so that a change costs little.
 
-It is told everything each time, and works out anew only what has to do with something that differs.
+It is told what may differ, and works out anew only what has to do with that.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from agent.endpoint_elements import NOTHING, Elements, Share, merged, share
-from katgen.endpoints import NamespaceServices, Service, States
+from katgen.endpoints import DRAINING, READY, NamespaceServices, Service, States
+from katgen.errors import EncodeError
 from katgen.names import InstanceKey
 
 _NONE: Final = Share(NOTHING)
+_SERVE: Final = frozenset({READY, DRAINING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,50 +31,80 @@ class Difference:
 
 @dataclass(eq=False, slots=True)
 class Wanted:
-    """By `<ns>/<workload>`; `states` and `own` are those of the last time."""
+    """By `<ns>/<workload>`; `own` are those of the last time.
 
+    `problems` are of services that no packet rule can hold: theirs stay as they were.
+    """
+
+    problems: dict[str, str] = field(default_factory=dict)
     _services: dict[str, Service] = field(default_factory=dict)
     _shares: dict[str, Share] = field(default_factory=dict)
     _namespaces: dict[str, NamespaceServices] = field(default_factory=dict)
-    _states: dict[InstanceKey, str] = field(default_factory=dict)
     _own: frozenset[InstanceKey] = frozenset()
+    _chains: Counter[str] = field(default_factory=Counter)
 
     def elements(self) -> Elements:
         """Return all of them."""
         return merged(one.elements for one in self._shares.values())
+
+    def chains(self) -> frozenset[str]:
+        """Return the chains of slots to which virtual addresses lead."""
+        return frozenset(self._chains)
 
     def answering(self) -> Mapping[str, frozenset[str]]:
         """Return who answers at each virtual address with UDP ports."""
         return {one.virtual: one.targets for one in self._shares.values() if one.virtual}
 
     def follow(
-        self, services: Iterable[NamespaceServices], states: States, own: Collection[InstanceKey]
+        self,
+        services: Iterable[NamespaceServices],
+        states: States,
+        own: Mapping[InstanceKey, str],
+        changed: Collection[InstanceKey] | None = None,
     ) -> Difference:
-        """Take over what is so now. EncodeError for what no packet rule can hold; nothing is then.
+        """Take over what is so now. `own` are the instances of this node, with their addresses.
 
-        Of services that did not change the same objects are best given again.
+        `changed` are those whose state may be another, None for any. Of services that did not
+        change the same objects are best given again.
         """
         namespaces = {one.namespace: one for one in services}
-        touched = self._instances(states, own)
-        keys = {one.rpartition("/")[0] for one in touched}
         fresh = self._fresh(namespaces)
-        changed = {key for key in keys if key in self._services or key in fresh} | fresh.keys()
-        now = {key: fresh.get(key, self._services.get(key)) for key in changed}
-        shares = {key: share(one, states, own) if one else _NONE for key, one in now.items()}
+        keys = self._services.keys() if changed is None else self._touched(changed, own)
+        known = {key: self._services[key] for key in keys if key in self._services}
+        now: dict[str, Service | None] = {**known, **fresh}
+        serving = {at for one, at in own.items() if at and states.get(one) in _SERVE}
+        shares = {key: self._share(key, one, states, (own, serving)) for key, one in now.items()}
         old = {key: self._shares.get(key, _NONE) for key in shares}
         self._take(now, shares)
-        self._namespaces, self._states, self._own = namespaces, dict(states), frozenset(own)
+        self._namespaces, self._own = namespaces, frozenset(own)
         return Difference(
             merged(one.elements for one in old.values()),
             merged(one.elements for one in shares.values()),
             _left(old.values(), shares.values()),
         )
 
-    def _instances(self, states: States, own: Collection[InstanceKey]) -> set[InstanceKey]:
-        """Return whose state or place differs."""
-        before = self._states
-        differ = {one for one, state in states.items() if before.get(one) != state}
-        return differ | (before.keys() - states.keys()) | (self._own ^ frozenset(own))
+    def _touched(
+        self, changed: Collection[InstanceKey], own: Mapping[InstanceKey, str]
+    ) -> set[str]:
+        """Return the services of those whose state or place differs."""
+        return {one.rpartition("/")[0] for one in (*changed, *(self._own ^ own.keys()))}
+
+    def _share(
+        self,
+        key: str,
+        service: Service | None,
+        states: States,
+        here: tuple[Collection[InstanceKey], Collection[str]],
+    ) -> Share:
+        """Return what a service has; one that no packet rule can hold keeps what it had."""
+        self.problems.pop(key, None)
+        if service is None:
+            return _NONE
+        try:
+            return share(service, states, *here)
+        except EncodeError as err:
+            self.problems[key] = f"{key}: {err}"
+            return self._shares.get(key, _NONE)
 
     def _fresh(self, namespaces: Mapping[str, NamespaceServices]) -> dict[str, Service | None]:
         """Return the services that differ, None for one that is gone."""
@@ -86,11 +119,18 @@ class Wanted:
 
     def _take(self, services: Mapping[str, Service | None], shares: Mapping[str, Share]) -> None:
         for key, one in services.items():
+            self._chains.subtract(_chains_of(self._shares.get(key, _NONE)))
+            self._chains.update(_chains_of(shares[key]))
             if one is None:
                 self._services.pop(key, None)
                 self._shares.pop(key, None)
             else:
                 self._services[key], self._shares[key] = one, shares[key]
+        self._chains = +self._chains
+
+
+def _chains_of(one: Share) -> list[str]:
+    return [verdict.removeprefix("goto ") for verdict in one.elements.services.values()]
 
 
 def _left(old: Iterable[Share], new: Iterable[Share]) -> frozenset[str]:

@@ -5,18 +5,17 @@ out. Nothing of it needs a leader, and none of it makes a plan.
 """
 
 import asyncio
-import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
 from typing import Final
 
 from agent import state
-from agent.endpoint_effects import MEMORY, Effects, PacketRules, Told
+from agent.endpoint_effects import Effects, PacketRules, Told
 from agent.endpoint_files import NamesFiles
-from agent.endpoint_leaving import leaving_text
+from agent.endpoint_leaving import leaving
 from agent.endpoint_own import Health, OwnInstances
-from agent.endpoint_records import Memory, Records, changed_namespaces
+from agent.endpoint_records import Records
 from agent.endpoint_services import Services, installed_services, namespaces_of, services_of
 from agent.endpoint_session import EndpointSession
 from agent.ports import NodePorts, Session, UnfitError
@@ -30,8 +29,8 @@ BATCH_S: Final = 0.01
 """What comes in a burst after the first is taken together."""
 KNOWN_S: Final = 5
 """How long a stop waits for others to know of it."""
-
-_log = logging.getLogger(__name__)
+REMEMBER_S: Final = 1
+"""Memory is written no more often: it has all records of the cluster."""
 
 
 class Endpoints:
@@ -42,20 +41,21 @@ class Endpoints:
     ) -> None:
         self._node = node
         self._records = Records(node.machine.boot_id())
-        self._effects = Effects(node, rules, names or NamesFiles(node.files), told, self._records)
+        self.own = OwnInstances(node, self._say, lambda one: self._changed((one,)))
+        files = names or NamesFiles(node.files)
+        self._effects = Effects(node, rules, files, told, self._records, self.own.addresses)
         self.session = EndpointSession(self._records)
-        self.own = OwnInstances(node, self._say)
         self._leaving: set[InstanceKey] = set()
         self._sets: frozenset[str] = frozenset()
         self._number = 0
-        self._news = asyncio.Event()
+        self._news, self._names, self._remembers, self._left = (asyncio.Event() for _ in range(4))
 
     # --- life -------------------------------------------------------------------------------------
 
     def begin(self, health: Health) -> None:
         """Take up what was so before this agent started; what cannot be read is a problem."""
         self.own.health = health
-        self._recall()
+        self._effects.memory.recall()
         self._take_services(installed_services(self._node.files, Services()))
         self._effects.loaded = self._services
         try:
@@ -68,21 +68,16 @@ class Endpoints:
             self._sets = frozenset(applied.manifest.shared_sets)
         self.own.keep_ready(one for one, said in self._records.states.items() if said == READY)
         self._refresh()
-        self._changed_in(self._services.by_namespace)
-
-    def _recall(self) -> None:
-        try:
-            memory = state.load(self._node.files, MEMORY, Memory)
-        except UnfitError as err:  # probes and leader say all of it anew
-            _log.warning("%s, ignoring", err)
-            return
-        if memory is not None:
-            self._records.recall(memory)
+        self._effects.begin()
+        self._wake()
 
     def jobs(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
         """Return what has to run for ever, by name."""
         return {
             "endpoints": self._run,
+            "names": self._run_names,
+            "memory": self._run_memory,
+            "connections": self._run_connections,
             "instances": self.own.run,
             "endpoint session": self.session.run,
         }
@@ -93,22 +88,52 @@ class Endpoints:
             await self._carry_out()
             await self._node.clock.sleep(BATCH_S)
 
+    async def _run_names(self) -> None:
+        """Apart from packet rules: nft may hang."""
+        while True:
+            await self._names.wait()
+            self._names.clear()
+            self._effects.write_names()
+            await self._node.clock.sleep(BATCH_S)
+
+    async def _run_memory(self) -> None:
+        while True:
+            await self._remembers.wait()
+            self._remembers.clear()
+            self._effects.remember()
+            await self._node.clock.sleep(REMEMBER_S)
+
+    async def _run_connections(self) -> None:
+        while True:
+            await self._left.wait()
+            self._left.clear()
+            await self._effects.forget_connections()
+
+    def _wake(self) -> None:
+        for one in (self._news, self._names, self._remembers):
+            one.set()
+
     async def _carry_out(self) -> None:
         self._news.clear()
         number = self._number
         if await self._effects.carry_out() and number:
             self.session.taken(number)
             self._number = self._number if self._number > number else 0
+        self._left.set()
 
-    def tick(self) -> None:
+    async def tick(self) -> None:
         """Try again what failed, and keep what a boot would find up to date."""
-        self._effects.tick()
+        await self._effects.tick()
         if self._effects.is_due:
             self._news.set()
+        if self._effects.memory.is_due:
+            self._remembers.set()
+        self._left.set()
 
-    def save(self) -> None:
-        """Leave what a load or a boot would find as it is now."""
-        self._effects.write_snapshots()
+    async def save(self) -> None:
+        """Leave what a restart, a load or a boot would find as it is now."""
+        self._effects.remember()
+        await self._effects.write_snapshots()
 
     # --- what is new ------------------------------------------------------------------------------
 
@@ -132,9 +157,9 @@ class Endpoints:
             return
         candidates = self._services.candidates
         self._changed(self._records.hear(news.records, candidates, full=news.full))
-        self._effects.heard()
         self._number = news.number
         self._news.set()
+        self._remembers.set()
 
     def connected(self, session: Session) -> None:
         """Say all, and hear all, anew."""
@@ -143,12 +168,8 @@ class Endpoints:
 
     def _changed(self, instances: Collection[InstanceKey]) -> None:
         if instances:
-            self._changed_in(changed_namespaces(instances))
-
-    def _changed_in(self, namespaces: Collection[str]) -> None:
-        if namespaces:
-            self._effects.changed(namespaces)
-            self._news.set()
+            self._effects.changed(instances)
+            self._wake()
 
     def counted(self) -> Mapping[str, int]:
         """Return how many own instances are in each state."""
@@ -165,7 +186,10 @@ class Endpoints:
         self._effects.problem("services", "; ".join(services.problems))
         self._leaving |= before.candidates - services.candidates
         self._leaving -= services.candidates
-        self._changed_in(services.changed_from(before))
+        changed = services.changed_from(before)
+        if changed:
+            self._effects.changed(services=changed)
+            self._wake()
 
     # --- an apply (agent.traffic.Traffic) ---------------------------------------------------------
 
@@ -174,20 +198,27 @@ class Endpoints:
         namespaces = namespaces_of(target.entries)
         self._take_services(services_of(self._node.files, namespaces, self._services))
         wanted = {one.instance: one for one in target.manifest.instances}
-        leaving = [one for key, one in self.own.entries.items() if key not in wanted]
-        self._effects.leaving = leaving_text(leaving, self._sets, target.manifest.shared_sets)
+        gone = [one for key, one in self.own.entries.items() if key not in wanted]
+        kept = {one.address for one in wanted.values()}
+        self._effects.leaving = leaving(gone, kept, self._sets, target.manifest.shared_sets)
         self.own.follow({**self.own.entries, **wanted}.values())
         self.own.stay(wanted)
         self._refresh()
         await self._carry_out()
 
-    def loading(self) -> AbstractAsyncContextManager[None]:
+    @asynccontextmanager
+    async def loading(self) -> AsyncIterator[None]:
         """Let nobody change the rules during a load; what it includes is as of now."""
-        return self._effects.loading()
+        try:
+            async with self._effects.loading():
+                yield
+        finally:
+            self._news.set()  # what was heard meanwhile is to be answered
 
     async def reloaded(self) -> None:
         """Have the rules follow what is known now: somebody has loaded them from files."""
         await self._effects.reloaded()
+        self._news.set()
 
     async def drain(self, units: Collection[str]) -> Mapping[str, int]:
         """Take instances out of traffic here, have others do so, and say how long each drains."""
@@ -195,6 +226,7 @@ class Endpoints:
         leaving = {one.instance: one for one in running if one.instance in self._records.own}
         if not leaving:
             return {}
+        self.session.expect(leaving)
         self.own.drain(leaving)
         await self._carry_out()
         self.session.tell(leaving)  # also if an apply that was cut has told it before

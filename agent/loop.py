@@ -115,10 +115,11 @@ class Agent:
             notify.notify(notify.READY)
             await stopping.wait()
             notify.notify(notify.STOPPING)
+            await self._endpoints.save()  # as of now: if the machine is going down, others stop too
             with suppress(TimeoutError):
                 async with asyncio.timeout(STOP_S):
                     await self._acting.acquire()
-            self._endpoints.save()
+            await self._endpoints.save()
             for task in tasks:
                 task.cancel()
 
@@ -368,7 +369,7 @@ class Agent:
                 _log.warning("the packet rules cannot be read: %s, retrying at the next tick", err)
         if self._is_due() and (self._wanted is not None or not self._is_resumed):
             self._wake.set()
-        self._endpoints.tick()
+        await self._endpoints.tick()
         self._reporting.tick()
         if self._drift() and not self._acting.locked() and self._is_reverting():
             self._is_drifted = True  # for the worker: a start may outlast the watchdog's patience
@@ -433,7 +434,7 @@ class Agent:
             instances=endpoints.own.units(),
             endpoints=endpoints.counted(),
             ready=len(self._health.ready()),
-            revived=sum(self._health.restarts().values()),
+            revived=self._health.revived(),
         )
 
 

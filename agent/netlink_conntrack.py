@@ -4,8 +4,10 @@ A UDP client goes on to the instance that its first packet was led to, as long a
 """
 
 import errno
+import os
 import socket
 import struct
+import time
 from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
@@ -31,16 +33,41 @@ _SOURCE, _DESTINATION = 1, 2
 _PROTOCOL_NUMBER: Final = 1
 _FILTER_ORIGINAL: Final = 1
 _BY_DESTINATION, _BY_PROTOCOL = 1 << 1, 1 << 3
+_WITHIN_S: Final = 5
+"""A million entries that the kernel does not filter take longer."""
 
 
-def forget_udp(answering: Mapping[str, Collection[str]]) -> int:
+def forget_udp(answering: Mapping[str, Collection[str]], within_s: float = _WITHIN_S) -> int:
     """Delete UDP connections to these addresses that others answer than are named for each.
 
-    Returns how many. Raises OSError.
+    Returns how many. Raises OSError: TimeoutError if there were too many to look at them all in
+    time; those that were found are deleted nevertheless.
     """
+    with kernel_socket(NETLINK_NETFILTER) as kernel:
+        found, is_all = _found(_stale(kernel, answering), time.monotonic() + within_s)
+    count = _delete(found)
+    if not is_all:
+        raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+    return count
+
+
+def _found(
+    entries: Iterator[dict[int, bytes] | None], deadline: float
+) -> tuple[list[dict[int, bytes]], bool]:
+    """Return what is found until then, and whether that is all."""
+    found = []
+    for entry in entries:
+        if entry is not None:
+            found.append(entry)
+        if time.monotonic() > deadline:
+            return found, False
+    return found, True
+
+
+def _delete(entries: Collection[dict[int, bytes]]) -> int:
     count = 0
     with kernel_socket(NETLINK_NETFILTER) as kernel:
-        for entry in [*_stale(kernel, answering)]:
+        for entry in entries:
             body = _FAMILY + b"".join(
                 _attribute(kind | (_NESTED if kind == _ORIGINAL else 0), entry[kind])
                 for kind in (_ORIGINAL, _ID, _ZONE)
@@ -58,16 +85,19 @@ def forget_udp(answering: Mapping[str, Collection[str]]) -> int:
 
 def _stale(
     kernel: socket.socket, answering: Mapping[str, Collection[str]]
-) -> Iterator[dict[int, bytes]]:
-    """Yield the attributes of each connection that leads to who does not answer any more."""
+) -> Iterator[dict[int, bytes] | None]:
+    """Yield the attributes of each connection that leads to who does not answer any more.
+
+    None for every other one.
+    """
     only = next(iter(answering)) if len(answering) == 1 else ""
     for _, payload in ask(kernel, _GET, DUMP, _FAMILY + _filter(only)):
         entry = dict(attributes(payload[NETFILTER_HEADER:]))
         protocol, _, virtual = _tuple(entry[_ORIGINAL])
         _, instance, _ = _tuple(entry[_REPLY])
         # An older kernel does not filter.
-        if protocol == socket.IPPROTO_UDP and instance not in answering.get(virtual, (instance,)):
-            yield entry
+        is_stale = instance not in answering.get(virtual, (instance,))
+        yield entry if protocol == socket.IPPROTO_UDP and is_stale else None
 
 
 def _filter(virtual: str) -> bytes:

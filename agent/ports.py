@@ -159,6 +159,9 @@ class Systemd(Protocol):
     async def control_groups(self, units: Collection[str]) -> Mapping[str, str]:
         """Return each unit's cgroup, `/kat.slice/…`; '' for one that is not loaded or has none."""
 
+    async def is_stopping(self) -> bool:
+        """Whether the machine is going down: whatever stops now stops for that."""
+
     def changes(self) -> AsyncGenerator[str, None]:
         """Yield the name of every KAT unit whose state has changed; '' after a reconnection."""
 

@@ -5,7 +5,7 @@ them is no such change, and what others do to its elements is mended by `agent.e
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from agent.endpoint_rules import EndpointRules
@@ -14,7 +14,6 @@ from agent.ports import NodePorts, UnfitError, UnitError
 SERVICE: Final = "kat-nft.service"
 FILE: Final = "/etc/kat/kat.nft"
 RELOAD_S: Final = 30
-SNAPSHOTS: Final = "/var/lib/kat/endpoints"
 _UNKNOWN: Final = -1
 
 _log = logging.getLogger(__name__)
@@ -28,7 +27,10 @@ class Rules:
     """
 
     def __init__(
-        self, node: NodePorts, endpoints: EndpointRules, before: Callable[[], None] = lambda: None
+        self,
+        node: NodePorts,
+        endpoints: EndpointRules,
+        before: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._node, self._endpoints, self._before = node, endpoints, before
         self._wanted = ""
@@ -45,27 +47,14 @@ class Rules:
             self._wanted = ""
             return
         try:
-            await self._reload()
+            if self._before is not None:
+                await self._before()
+            await self._node.systemd.reload(SERVICE, RELOAD_S)
             self._endpoints.reloaded()
             await self._remember()
         except (UnfitError, UnitError) as err:
             self.problem = f"the packet rules cannot be loaded: {err}"
             _log.error("%s, retrying at the next tick", self.problem)
-
-    async def _reload(self) -> None:
-        """Load; if that fails, without what is only known of endpoints: rules go before."""
-        self._before()
-        try:
-            await self._node.systemd.reload(SERVICE, RELOAD_S)
-        except UnitError as err:
-            files = self._node.files
-            found = [path for path in files.list(SNAPSHOTS) if path.endswith(".nft")]
-            if not found:
-                raise
-            _log.warning("%s; loading without what was known of endpoints", err)
-            for path in found:
-                files.delete(path)
-            await self._node.systemd.reload(SERVICE, RELOAD_S)
 
     async def _remember(self) -> bool:
         """Take the rules that are there for right; whether there are any."""

@@ -134,6 +134,10 @@ class DBusSystemd:
         found = await asyncio.gather(*(self._group(unit) for unit in units))
         return dict(zip(units, found, strict=True))
 
+    async def is_stopping(self) -> bool:
+        """Ask for the manager's state, which is so as soon as there is a job for a shutdown."""
+        return bool(await self._property(MANAGER.path, "Manager", "SystemState") == "stopping")
+
     async def changes(self) -> AsyncGenerator[str, None]:
         """Yield names; a unit that changes often before it is taken is yielded once."""
         names = _Names()

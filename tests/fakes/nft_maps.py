@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from agent.endpoint_elements import OBJECTS, Elements
 
 _ELEMENTS = re.compile(r"(add|delete|destroy) element inet kat (\S+) \{(.*?)\}\n", re.DOTALL)
-_CHAIN = re.compile(r"(add|flush) chain inet kat (\S+)\n")
+_CHAIN = re.compile(r"(add|flush|delete) chain inet kat (\S+)\n")
 _RULE = re.compile(r"add rule inet kat (\S+) .*\n")
 _COMMENT = re.compile(r"^\s*#.*\n", re.MULTILINE)
 
@@ -41,8 +41,7 @@ class Maps:
 
     def _command(self, text: str, at: int) -> int:
         if found := _CHAIN.match(text, at):
-            empty = 0 if found[1] == "flush" else self.chains.get(found[2], 0)
-            self.chains[found[2]] = empty
+            self._chain(found[1], found[2])
         elif found := _RULE.match(text, at):
             self.chains[found[1]] += 1
         elif found := _ELEMENTS.match(text, at):
@@ -52,6 +51,14 @@ class Maps:
         else:
             raise ModelError(f"syntax error: {text[at : at + 80]!r}")
         return found.end()
+
+    def _chain(self, verb: str, name: str) -> None:
+        if verb != "add" and name not in self.chains:
+            raise ModelError("Could not process rule: No such file or directory")
+        if verb == "delete":
+            del self.chains[name]
+        else:
+            self.chains[name] = 0 if verb == "flush" else self.chains.get(name, 0)
 
     def _element(self, verb: str, name: str, key: str, value: str) -> None:
         there = self.maps.setdefault(name, {})

@@ -36,6 +36,7 @@ class FakeSystemd:
     `held`: units that another one wants, which keeps them loaded.
     `bad_programs`: those that do not end with 0.
     `effects`: what else a job does, by `start kat-nft.service` and the like.
+    `stopping`: the machine is going down.
     """
 
     files: FakeFiles = field(default_factory=FakeFiles)
@@ -47,6 +48,7 @@ class FakeSystemd:
     held: set[str] = field(default_factory=set)
     bad_programs: set[str] = field(default_factory=lambda: {"/bin/false"})
     effects: dict[str, Callable[[], None]] = field(default_factory=dict)
+    stopping: bool = False
     units: dict[str, UnitState] = field(default_factory=dict)
     _sources: dict[str, Source | None] = field(default_factory=dict)
     _released: asyncio.Event = field(default_factory=asyncio.Event)
@@ -126,6 +128,10 @@ class FakeSystemd:
         self.trace.note("systemd.control_groups", f"{len(units)} units")
         return {u: f"/kat.slice/{u}" if self._is_active(u) else "" for u in units}
 
+    async def is_stopping(self) -> bool:
+        self.trace.note("systemd.is_stopping")
+        return self.stopping
+
     async def changes(self) -> AsyncGenerator[str, None]:
         while True:
             yield await self._changed.get()
@@ -169,6 +175,7 @@ class FakeSystemd:
         self.units.clear()
         self._sources.clear()
         self.podman.running.clear()
+        self.stopping = False
         self.generate()
 
     # --- jobs -------------------------------------------------------------------------------------

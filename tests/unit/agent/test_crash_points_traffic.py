@@ -62,7 +62,7 @@ class World:
         await self.cluster.apply(self.node.ports, first, self.stage.endpoints)
         for one in (ONE, TWO):
             self.stage.turn(one, ready=True)
-        self.stage.endpoints.save()
+        await self.stage.endpoints.save()
         self.cluster.put_contents(self.node.ports)
         self.node.files.flush({p.rpartition("/")[0] for p in self.node.files.tree})
 
@@ -77,7 +77,7 @@ class World:
     async def converge(self) -> None:
         """Start the agent again, first without a leader."""
         self.node.trace.spare()
-        self.stage = self.stage.again(self.node.machine.boot)
+        self.stage = self.stage.again()
         self.stage.begin()
         await resume(self.node.ports, self.stage.endpoints)
         await self.apply()
@@ -92,8 +92,8 @@ class World:
         included = set(snapshot.content.decode().split()) if snapshot else set()
         assert included <= found
 
-    def assert_converged(self) -> None:
-        self.stage.endpoints.save()
+    async def assert_converged(self) -> None:
+        await self.stage.endpoints.save()
         files, wanted = self.node.files, self.case.serving
         assert state.load(files, state.JOURNAL, state.Journal) is None
         assert installed_services(files, Installed()).candidates == set(wanted)
@@ -122,7 +122,7 @@ async def test_cut_at_any_point_it_converges_and_no_boot_is_misled(
                 await world.boot()
             world.assert_boot_is_right()
             await world.converge()
-            world.assert_converged()
+            await world.assert_converged()
         else:
             await world.stage.endpoints.settled(world.target)
             assert nth > 5
@@ -146,5 +146,5 @@ async def test_whatever_the_machine_fails_at_it_converges_later(case: Case, meth
         if len(world.node.trace.texts(f"{method} ")) < nth:
             return
         await world.converge()
-        world.assert_converged()
+        await world.assert_converged()
     raise AssertionError("the apply never ends")

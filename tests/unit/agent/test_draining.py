@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
 from agent.endpoint_leaving import PATH as LEAVING
+from agent.endpoint_rules import EndpointRules
 from agent.endpoint_services import FOLDER
 from agent.ports import UnfitError
 from katgen.bundle import Activation, Artifact
@@ -50,6 +52,10 @@ class Served:
         told = [one for one in self.session.sent if isinstance(one, EndpointRecords)]
         return [one for some in told for one in some.records if one.state == "draining"]
 
+    def refusing(self) -> list[str]:
+        """Return where the kernel resets new connections."""
+        return sorted(self.stage.node.network.maps.elements().unready)
+
     def know(self, *records: EndpointRecord) -> None:
         """Have the leader say that everybody knows."""
         for one in records:
@@ -57,17 +63,21 @@ class Served:
 
 
 @asynccontextmanager
-async def served(drain_seconds: int = DRAIN_S, *, leader: bool = True) -> AsyncIterator[Served]:
+async def served(
+    drain_seconds: int = DRAIN_S, *, leader: bool = True, elements: bool = False
+) -> AsyncIterator[Served]:
+    """Return a node that serves; with `elements` the kernel is one that has them."""
     node, cluster = FakeNode(), Cluster(drain_seconds=drain_seconds)
     await cluster.apply(node.ports, cluster.target(1, *BOTH))
-    made = Served(Stage(node), cluster, FakeSession())
+    stage = Stage(node, rules=EndpointRules(node.ports) if elements else None)
+    made = Served(stage, cluster, FakeSession())
     async with living(made.stage):
         if leader:
             made.stage.endpoints.connected(made.session)
         for one in (ONE, TWO):
             made.stage.turn(one, ready=True)
         await made.passed()
-        made.stage.endpoints.save()
+        await made.stage.endpoints.save()
         yield made
 
 
@@ -171,6 +181,74 @@ async def test_frames_of_who_drains_pass_until_it_has_stopped() -> None:
         await made.passed(DRAIN_S + 1)
         await applying
         assert LEAVING not in made.stage.node.files.tree
+
+
+async def test_frames_of_who_has_stopped_pass_no_more() -> None:
+    async with served(drain_seconds=0, leader=False) as made:
+        made.stage.packets.carried.clear()
+        await made.apply(*FIRST)
+        (removed,) = made.stage.packets.carried
+        assert "delete element inet kat itself { 10.100.0.11 . 10.100.0.11 }" in removed
+
+
+async def test_what_could_not_be_removed_is_at_the_next_tick_unless_rules_are_loaded() -> None:
+    for loads in (False, True):
+        async with served(drain_seconds=0, leader=False) as made:
+            made.stage.node.systemd.effects[f"stop {unit(TWO)}"] = partial(fail_once, made)
+            await made.apply(*FIRST)
+            assert made.stage.packets.carried == []
+            if loads:
+                await made.stage.endpoints.reloaded()
+            await made.stage.endpoints.tick()
+            await made.passed()
+            assert len(made.stage.packets.carried) == (not loads)
+
+
+def fail_once(made: Served) -> None:
+    """Have the next two changes of packet rules fail: those of services, and the removal."""
+    made.stage.packets.failures += [UnfitError("nft hangs"), UnfitError("nft hangs")]
+
+
+async def test_a_successor_at_the_same_address_refuses_nobody_while_its_predecessor_serves() -> (
+    None
+):
+    async with served(elements=True) as made:
+        new = instance(0, 3, activation=Activation.STOP_FIRST)
+        files = (rules("# two\n"), target_unit(), new, instance(1, 2), services_file(NEXT, TWO))
+        applying = made.apply(*files)
+        await made.passed()
+        made.know(*made.draining())
+        await made.passed(DRAIN_S - 1)
+        assert made.runs() == {unit(ONE), unit(TWO)}
+        assert made.refusing() == []
+        await made.passed(1.1)
+        await applying
+        await made.passed()
+        assert made.refusing() == ["10.100.0.10 . tcp . 8080"]
+
+
+async def test_once_the_predecessor_has_stopped_its_successor_refuses_until_it_is_ready() -> None:
+    async with served(drain_seconds=0, leader=False, elements=True) as made:
+        made.stage.node.systemd.slow.add(unit(NEXT))
+        new = instance(0, 3, activation=Activation.STOP_FIRST)
+        files = (rules("# two\n"), target_unit(), new, instance(1, 2), services_file(NEXT, TWO))
+        applying = made.apply(*files)
+        await made.passed(1)
+        made.stage.endpoints.own.heard(unit(ONE))
+        await made.passed()
+        assert made.runs() == {unit(TWO)}
+        assert made.refusing() == ["10.100.0.10 . tcp . 8080"]
+        made.stage.node.systemd.release()
+        await applying
+
+
+async def test_what_is_said_too_late_of_one_that_drained_is_not_kept() -> None:
+    async with served(drain_seconds=0) as made:
+        applying = made.apply(*FIRST)
+        await made.passed(5.1)
+        await applying
+        made.know(*made.draining())
+        assert made.stage.endpoints.session.answers == 0
 
 
 async def test_health_has_its_effect_while_something_drains() -> None:

@@ -127,6 +127,19 @@ def test_one_that_drains_leaves_the_address_and_refuses_nobody_yet() -> None:
     assert found.unready == {}
 
 
+def test_at_an_address_at_which_a_predecessor_still_serves_nobody_is_refused() -> None:
+    states = {**ready(0), key(1): NOT_READY}
+    found = share(service(2), states, [key(0), key(1)], {"10.100.1.11"}).elements
+    assert found.unready == {}
+
+
+def test_a_snapshot_leaves_out_what_no_rule_can_hold() -> None:
+    bad = Service("api", (Candidate(key(9), Ordinal("0"), "nowhere"),), VIRTUAL, {80: 80})
+    with_bad = NamespaceServices(1, "shop", (bad, service(3)))
+    without = NamespaceServices(1, "shop", (service(3),))
+    assert snapshot_text(with_bad, ready(0)) == snapshot_text(without, ready(0))
+
+
 def test_a_difference_names_only_what_differs() -> None:
     old = share(service(4), ready(0, 1, 2, 3), ()).elements
     new = share(service(4), ready(0, 2, 3), ()).elements

@@ -1,4 +1,4 @@
-from agent.endpoint_leaving import leaving_text
+from agent.endpoint_leaving import NOBODY, leaving
 from katgen.bundle import InstanceEntry
 from katgen.names import InstanceKey
 
@@ -11,12 +11,12 @@ PINS = [
 
 
 def lines(before: set[str], after: set[str]) -> list[str]:
-    text = leaving_text([WEB], before, after)
+    text = leaving([WEB], (), before, after).text
     return text.decode().splitlines() if text else []
 
 
 def test_where_nobody_leaves_there_is_no_file() -> None:
-    assert leaving_text([], set(), set()) is None
+    assert leaving([], (), set(), set()) == NOBODY
 
 
 def test_one_that_leaves_keeps_its_pins() -> None:
@@ -42,3 +42,21 @@ def test_where_the_wall_has_gone_too_the_last_of_it_is_closed() -> None:
 
 def test_the_wall_of_another_namespace_is_none() -> None:
     assert lines({"isolated/other"}, {"isolated/other"}) == [HEADER, *PINS]
+
+
+def test_what_it_added_is_removed_whether_it_is_there_or_not() -> None:
+    removal = leaving([WEB], (), {"isolated/shop"}, set()).removal
+    assert removal.splitlines() == [
+        'add element bridge kat instances { "kat-0a64000a" . 0a:4b:0a:64:00:0a . 10.100.0.10 }',
+        'delete element bridge kat instances { "kat-0a64000a" . 0a:4b:0a:64:00:0a . 10.100.0.10 }',
+        "add element inet kat itself { 10.100.0.10 . 10.100.0.10 }",
+        "delete element inet kat itself { 10.100.0.10 . 10.100.0.10 }",
+        "add element inet kat isolated { 10.100.0.10 : goto closed }",
+        "delete element inet kat isolated { 10.100.0.10 }",
+    ]
+
+
+def test_what_a_successor_at_the_same_address_needs_stays() -> None:
+    found = leaving([WEB], {"10.100.0.10"}, set(), set())
+    assert found.removal == ""
+    assert found.text is not None

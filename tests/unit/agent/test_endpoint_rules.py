@@ -4,12 +4,12 @@ from collections.abc import Iterable
 
 import pytest
 
-from agent.endpoint_elements import share
+from agent.endpoint_elements import Elements, changes, share
 from agent.endpoint_rules import EndpointRules
 from agent.ports import UnfitError, UnitError
 from agent.rules import Rules
-from katgen.endpoints import READY, NamespaceServices, Service, States
-from katgen.names import InstanceKey
+from katgen.endpoints import READY, Candidate, NamespaceServices, Service, States
+from katgen.names import InstanceKey, Ordinal
 from tests.fakes import FakeNode
 from tests.unit.agent.test_endpoint_elements import VIRTUAL, key, ready, service
 
@@ -30,7 +30,8 @@ class Machine:
         self.rules = Rules(self.node.ports, self.endpoints)
 
     async def say(self, states: States, own: Iterable[InstanceKey] = ()) -> None:
-        await self.endpoints.apply(shop(), states, [*own])
+        await self.endpoints.apply(shop(), states, dict.fromkeys(own, ""))
+        await self.endpoints.forget()
 
     @property
     def listings(self) -> int:
@@ -79,9 +80,11 @@ async def test_after_a_load_it_is_found_out_what_is_there(machine: Machine) -> N
 async def test_what_is_known_of_endpoints_is_written_before_lost_rules_are_loaded() -> None:
     made = Machine()
     path = "/var/lib/kat/endpoints/shop.nft"
-    rules = Rules(
-        made.node.ports, made.endpoints, lambda: made.node.ports.files.write(path, b"# as of now\n")
-    )
+
+    async def write() -> None:
+        made.node.ports.files.write(path, b"# as of now\n")
+
+    rules = Rules(made.node.ports, made.endpoints, write)
     await rules.load()
     made.node.files.take(path)
     made.node.trace.clear()
@@ -164,7 +167,8 @@ async def test_one_that_comes_has_nobody_forgotten(machine: Machine) -> None:
 
 async def test_a_service_that_is_gone_takes_its_elements_along(machine: Machine) -> None:
     machine.node.network.connections = [(VIRTUAL, "10.100.1.10")]
-    await machine.endpoints.apply((), ready(0, 1, 2), ())
+    await machine.endpoints.apply((), ready(0, 1, 2), {})
+    await machine.endpoints.forget()
     assert machine.leads_to() == []
     assert machine.node.network.connections == []
 
@@ -179,13 +183,57 @@ async def test_an_instance_that_becomes_own_refuses_by_itself(machine: Machine) 
     assert machine.node.network.maps.elements().unready == {}
 
 
-async def test_rules_that_cannot_be_loaded_are_loaded_without_snapshots(machine: Machine) -> None:
-    machine.node.files.put("/var/lib/kat/endpoints/shop.nft", b"of an older KAT")
-    machine.node.files.put("/var/lib/kat/endpoints/shop.json", b"{}")
+async def test_rules_that_cannot_be_loaded_are_told_and_what_is_known_of_endpoints_stays(
+    machine: Machine,
+) -> None:
+    path = "/var/lib/kat/endpoints/shop.nft"
+    machine.node.files.put(path, b"# as of now\n")
     machine.node.trace.fail("systemd.reload", UnitError("kat-nft.service", "exit-code"))
     await machine.rules.load()
-    assert machine.rules.problem == ""
-    assert machine.node.files.list("/var/lib/kat/endpoints") == ["/var/lib/kat/endpoints/shop.json"]
+    assert machine.rules.problem == (
+        "the packet rules cannot be loaded: kat-nft.service: exit-code"
+    )
+    assert path in machine.node.files.tree
+
+
+async def test_of_chains_only_those_are_left_that_something_leads_to(machine: Machine) -> None:
+    await machine.say(ready(0, 2))
+    assert set(machine.node.network.maps.chains) == {"random-2"}
+    await machine.say(ready(0, 1, 2))
+    assert set(machine.node.network.maps.chains) == {"random-3"}
+
+
+async def test_of_what_a_load_brought_nothing_is_left_that_nothing_leads_to(
+    machine: Machine,
+) -> None:
+    await machine.say(ready(0))
+    machine.node.network.load("# rules\n")
+    machine.node.network.change_unheard(
+        changes(Elements(), share(WEB, ready(0, 1), ()).elements, ())
+    )
+    machine.endpoints.reloaded()
+    await machine.say(ready(0))
+    assert set(machine.node.network.maps.chains) == {"random-1"}
+
+
+async def test_a_service_that_no_rule_can_hold_keeps_no_other_from_its_own(
+    machine: Machine,
+) -> None:
+    bad = Service("api", (Candidate(key(9), Ordinal("0"), "nowhere"),), "10.101.0.9", {80: 80})
+    said = await machine.endpoints.apply(shop(WEB, bad), {**ready(0), key(9): READY}, {})
+    assert said == "shop/api: 'nowhere' is not an IPv4 address"
+    assert machine.leads_to() == ["10.100.1.10"]
+    assert await machine.endpoints.apply(shop(), ready(0), {}) == ""
+
+
+async def test_only_what_is_said_to_have_changed_is_worked_out_anew(machine: Machine) -> None:
+    same = shop()
+    await machine.endpoints.apply(same, ready(0, 1, 2), {}, ())
+    states = ready(0)
+    await machine.endpoints.apply(same, states, {}, ())
+    assert machine.leads_to() == ["10.100.1.10", "10.100.1.11", "10.100.1.12"]
+    await machine.endpoints.apply(same, states, {}, [key(1)])
+    assert machine.leads_to() == ["10.100.1.10"]
 
 
 @pytest.mark.parametrize("can_destroy", [True, False])
@@ -200,5 +248,5 @@ async def test_a_snapshot_is_made_where_it_can_be_loaded(*, can_destroy: bool) -
 
 async def test_without_rules_nothing_is_changed() -> None:
     node = FakeNode()
-    await EndpointRules(node.ports).apply(shop(), ready(0), ())
+    await EndpointRules(node.ports).apply(shop(), ready(0), {})
     assert node.trace.texts("network.change_rules") == []

@@ -1,5 +1,6 @@
 """Endpoint state on one node: what is said, and what it changes there, with or without a leader."""
 
+import asyncio
 import json
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from agent.endpoint_memory import MEMORY
 from agent.endpoint_services import FOLDER
 from agent.endpoint_session import NOTES_MAX
-from agent.ports import LeaderError
+from agent.ports import LeaderError, UnfitError
 from katgen.names import InstanceKey
 from katgen.protocol import (
     EndpointNews,
@@ -23,6 +24,7 @@ from tests.unit.agent.traffic import (
     FULL,
     NAMES,
     SNAPSHOT,
+    FakePackets,
     Stage,
     living,
     services_file,
@@ -169,10 +171,73 @@ async def test_after_a_boot_own_ones_start_not_ready_and_others_stay() -> None:
         made.turn(ONE, ready=True)
         made.endpoints.hear(news(1, "ready"))
         await passed(made)
-    again = made.again(boot="boot-2")
+    await made.endpoints.save()
+    made.node.reboot()
+    again = made.again()
     async with living(again):
         await passed(again)
         assert withdrawn(again) == ["10.100.0.10", "10.100.0.11"]
+
+
+async def test_after_a_boot_without_a_leader_others_keep_their_place_in_the_next_snapshot() -> None:
+    made = await stage()
+    async with living(made):
+        made.endpoints.hear(news(1, "ready"))
+        await passed(made)
+        await made.endpoints.tick()
+    made.node.reboot()
+    again = made.again()
+    async with living(again):
+        await again.endpoints.tick()
+        found = json.loads(again.node.files.tree[f"{SNAPSHOT}.json"].content)["withdrawn"]["web"]
+        assert "10.100.0.12" not in found
+
+
+async def test_after_another_boot_that_nobody_has_said_anything_on_others_still_stay() -> None:
+    made = await stage()
+    async with living(made):
+        made.endpoints.hear(news(1, "ready"))
+        await made.endpoints.save()
+    for _ in range(2):
+        made.node.reboot()
+        made = made.again()
+        async with living(made):
+            await passed(made)
+            await made.endpoints.save()
+            assert "10.100.0.12" not in withdrawn(made)
+
+
+async def test_news_that_say_nothing_new_write_nothing() -> None:
+    made = await stage()
+    async with living(made):
+        made.endpoints.hear(news(1, "ready"))
+        await passed(made, 1.1)
+        made.node.trace.clear()
+        made.endpoints.hear(news(2, "ready"))
+        await passed(made, 1.1)
+        assert made.node.trace.changes() == []
+
+
+async def test_memory_is_written_once_a_second_however_much_changes() -> None:
+    made = await stage()
+    async with living(made):
+        await passed(made, 1.1)
+        made.node.trace.clear()
+        for turn in range(15):
+            made.turn(ONE, ready=turn % 2 == 0)
+            await passed(made, 0.1)
+        assert len(made.node.trace.texts(f"files.write {MEMORY}")) == 2
+
+
+async def test_what_has_changed_since_is_remembered_at_the_end() -> None:
+    made = await stage()
+    async with living(made):
+        await passed(made)
+        made.turn(ONE, ready=True)
+        await passed(made)
+        await made.endpoints.save()
+    own = json.loads(made.node.files.tree[MEMORY].content)["own"]
+    assert {one["instance"]: one["state"] for one in own}[ONE] == "ready"
 
 
 async def test_damaged_memory_is_no_memory() -> None:
@@ -222,7 +287,8 @@ async def test_names_that_cannot_be_written_keep_no_packet_back_and_follow_at_a_
     made = await stage()
     async with living(made):
         await passed(made)
-        made.node.trace.fail(f"files.write {NAMES}", FULL)
+        for attempt in (1, 2):
+            made.node.trace.fail(f"files.write {NAMES}", FULL, attempt)
         for one in (ONE, TWO):
             made.turn(one, ready=True)
         await passed(made)
@@ -231,6 +297,68 @@ async def test_names_that_cannot_be_written_keep_no_packet_back_and_follow_at_a_
         await made.endpoints.tick()
         await passed(made)
         assert withdrawn(made) == ["10.100.0.12"]
+
+
+async def test_names_do_not_wait_for_packet_rules() -> None:
+    made = await stage()
+    async with living(made):
+        await passed(made)
+        made.packets.hangs = asyncio.Event()
+        for one in (ONE, TWO):
+            made.turn(one, ready=True)
+            await passed(made)
+        assert withdrawn(made) == ["10.100.0.12"]
+
+
+async def test_connections_that_take_long_to_forget_keep_nothing_waiting() -> None:
+    class Slow(FakePackets):
+        async def forget(self) -> None:
+            await made.node.clock.sleep(1000)
+
+    made = await stage()
+    made = Stage(made.node, Slow())
+    async with living(made):
+        await passed(made)
+        for one in (ONE, TWO):
+            made.turn(one, ready=True)
+        await passed(made)
+        assert made.packets.kernel == {"shop": (ONE, TWO)}
+
+
+async def test_kat_dns_is_told_at_the_start_lest_an_agent_before_was_cut() -> None:
+    made = await stage()
+    async with living(made):
+        await passed(made)
+    again = made.again()
+    async with living(again):
+        await passed(again)
+        assert again.rung == ["shop"]
+
+
+async def test_a_namespace_that_left_while_no_agent_ran_leaves_nothing() -> None:
+    made = await stage()
+    made.node.files.put("/run/kat/endpoints/old.json", b"{}")
+    made.node.files.put("/var/lib/kat/endpoints/old.json", b"{}")
+    made.node.files.put("/var/lib/kat/endpoints/old.nft", b"# old")
+    async with living(made):
+        await passed(made)
+        await made.endpoints.tick()
+        assert made.rung.count("old") == 2
+    assert [one for one in made.node.files.tree if one.rpartition("/")[2].startswith("old")] == []
+
+
+async def test_kat_dns_is_told_again_what_it_had_no_room_for() -> None:
+    made = await stage()
+    async with living(made):
+        await passed(made)
+        made.deaf = True
+        made.turn(ONE, ready=True)
+        await passed(made)
+        made.deaf, made.rung = False, []
+        await made.endpoints.tick()
+        assert made.rung == ["shop"]
+        await made.endpoints.tick()
+        assert made.rung == ["shop"]
 
 
 async def test_a_fault_of_the_agent_in_one_effect_is_told_and_ends_nothing() -> None:
@@ -327,6 +455,19 @@ async def test_news_have_their_effect_and_are_answered_after_it() -> None:
         assert withdrawn(made) == ["10.100.0.10", "10.100.0.11"]
 
 
+async def test_news_that_come_during_a_load_are_answered_after_it() -> None:
+    made, session = await stage(), FakeSession()
+    async with living(made):
+        made.endpoints.connected(session)
+        await passed(made)
+        async with made.endpoints.loading():
+            made.endpoints.hear(news(7, "ready"))
+            await passed(made)
+            assert EndpointsTaken(7) not in session.sent
+        await passed(made)
+        assert session.sent[-1] == EndpointsTaken(7)
+
+
 async def test_the_number_of_an_earlier_session_is_not_answered_in_the_next() -> None:
     made, session = await stage(), FakeSession()
     async with living(made):
@@ -346,6 +487,7 @@ async def test_instances_that_are_no_candidates_any_more_are_forgotten() -> None
         files = (rules(), target_unit(), instance(0, 1), instance(1, 2), services_file(ONE, TWO))
         target = cluster.target(2, *files)
         await cluster.apply(made.node.ports, target, made.endpoints)
+        await made.endpoints.save()
         assert json.loads(made.node.files.tree[MEMORY].content)["others"] == []
 
 
@@ -369,6 +511,49 @@ async def test_boot_snapshots_are_written_once_a_minute_and_at_the_end() -> None
         await passed(made)
         await made.endpoints.save()
         assert made.node.files.tree[f"{SNAPSHOT}.nft"].content.decode().split() == [ONE, TWO]
+
+
+async def test_of_a_machine_that_goes_down_there_is_no_snapshot() -> None:
+    made = await stage()
+    async with living(made):
+        for one in (ONE, TWO):
+            made.turn(one, ready=True)
+        made.endpoints.hear(news(1, "ready"))
+        await passed(made)
+        await made.endpoints.save()
+        before = made.node.files.below("/var/lib/kat/endpoints")
+        made.node.systemd.stopping = True
+        for one in (ONE, TWO):
+            made.turn(one, ready=False)
+        await passed(made, 61)
+        await made.endpoints.tick()
+        await made.endpoints.save()
+        assert made.node.files.below("/var/lib/kat/endpoints") == before
+        assert made.problems == []
+
+
+async def test_where_nobody_can_tell_whether_it_goes_down_there_is_none_either() -> None:
+    made = await stage()
+    async with living(made):
+        await passed(made)
+        made.node.trace.fail("systemd.is_stopping", UnfitError("D-Bus is down"))
+        await made.endpoints.save()
+        assert f"{SNAPSHOT}.json" not in made.node.files.tree
+        assert made.problems == ["endpoint state, boot snapshots: D-Bus is down"]
+        await made.endpoints.save()
+        assert f"{SNAPSHOT}.json" in made.node.files.tree
+
+
+async def test_after_a_load_the_next_snapshot_need_not_wait_for_a_minute() -> None:
+    made = await stage()
+    async with living(made):
+        async with made.endpoints.loading():
+            pass
+        for one in (ONE, TWO):
+            made.turn(one, ready=True)
+        await passed(made)
+        await made.endpoints.tick()
+        assert b"10.100.0.10" not in made.node.files.tree[f"{SNAPSHOT}.json"].content
 
 
 async def test_a_kernel_that_cannot_take_them_gets_no_rules_as_snapshot() -> None:

@@ -190,7 +190,7 @@ async def test_turns_are_counted_with_the_time_to_their_effect() -> None:
         await passed(made)
         assert made.node.counts.effect_s.up_to()[-1][1] == before
         await passed(made, 3)
-        made.endpoints.tick()
+        await made.endpoints.tick()
         await passed(made)
         assert made.node.counts.effect_s.up_to()[-1][1] == before + 1
         assert made.node.counts.effect_s.sum_s == pytest.approx(3.02, abs=0.05)

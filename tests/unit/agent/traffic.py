@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from agent.endpoint_effects import PacketRules
 from agent.endpoint_files import NamesFiles
 from agent.endpoints import Endpoints
 from agent.ports import UnfitError, UnitState
@@ -51,26 +52,46 @@ def services_file(*instances: InstanceKey, namespace: str = "shop") -> Artifact:
 
 @dataclass(slots=True)
 class FakePackets:
-    """The kernel: who gets traffic, by namespace. `failures` are raised once each."""
+    """The kernel: who gets traffic, by namespace. `failures` are raised once each.
+
+    `carried` is what else was changed, `hangs` what a change waits for.
+    """
 
     kernel: dict[str, tuple[InstanceKey, ...]] = field(default_factory=dict)
     failures: list[Exception] = field(default_factory=list)
     loads: int = 0
     has_snapshots: bool = True
+    carried: list[str] = field(default_factory=list)
+    hangs: asyncio.Event | None = None
 
     async def prepare(self) -> None:
         """Be ready."""
 
     async def apply(
-        self, services: Collection[NamespaceServices], states: States, own: Collection[InstanceKey]
-    ) -> None:
-        del own
+        self,
+        services: Collection[NamespaceServices],
+        states: States,
+        own: Mapping[InstanceKey, str],
+        changed: Collection[InstanceKey] | None = None,
+    ) -> str:
+        del own, changed
+        if self.hangs is not None:
+            await self.hangs.wait()
         if self.failures:
             raise self.failures.pop(0)
         self.kernel = {
             one.namespace: tuple(c.instance for s in one.services for c in served(s, states))
             for one in services
         }
+        return ""
+
+    async def carry_out(self, text: str) -> None:
+        if self.failures:
+            raise self.failures.pop(0)
+        self.carried.append(text)
+
+    async def forget(self) -> None:
+        """Know no connections."""
 
     def reloaded(self) -> None:
         self.loads += 1
@@ -102,18 +123,29 @@ class FakeHealth:
 
 @dataclass(slots=True)
 class Stage:
-    """A node's endpoint state with everything around it. `problems` are those told last."""
+    """A node's endpoint state with everything around it. `problems` are those told last.
+
+    `deaf`: kat-dns does not take what it is told. `rules`: what stands in for `packets`.
+    """
 
     node: FakeNode = field(default_factory=FakeNode)
     packets: FakePackets = field(default_factory=FakePackets)
     health: FakeHealth = field(default_factory=FakeHealth)
     rung: list[str] = field(default_factory=list)
+    deaf: bool = False
+    rules: PacketRules | None = None
     problems: list[str] = field(default_factory=list)
     endpoints: Endpoints = field(init=False)
 
     def __post_init__(self) -> None:
-        names = NamesFiles(self.node.files, self.rung.append)
-        self.endpoints = Endpoints(self.node.ports, self.packets, self._told, names)
+        names = NamesFiles(self.node.files, self._ring)
+        rules = self.rules or self.packets
+        self.endpoints = Endpoints(self.node.ports, rules, self._told, names)
+
+    def _ring(self, namespace: str) -> bool:
+        if not self.deaf:
+            self.rung.append(namespace)
+        return not self.deaf
 
     def _told(self, topic: str, *complaints: Complaint) -> None:
         assert topic == "endpoints"
@@ -132,9 +164,8 @@ class Stage:
         (self.health.is_ready.add if ready else self.health.is_ready.discard)(instance)
         self.endpoints.own.turned(instance, ready)
 
-    def again(self, boot: str = "boot-1") -> "Stage":
+    def again(self) -> "Stage":
         """Return another agent on the same machine; the kernel is as it was."""
-        self.node.machine.boot = boot
         return Stage(self.node, self.packets)
 
 
