@@ -58,6 +58,7 @@ class EtcdStore(Store):
         self._leases = Leases(clock, self._end)
         self._compacted = 0
         self._tasks: tuple[asyncio.Task[None], ...] = ()
+        self._is_closing = False
 
     @classmethod
     async def open(
@@ -94,6 +95,15 @@ class EtcdStore(Store):
             asyncio.create_task(self._stream.run(), name="store watch"),
             asyncio.create_task(self._upkeep(), name="store upkeep"),
         )
+        for task in self._tasks:
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Let nobody wait for a task that is not there any more. It ends with the store alone."""
+        if not self._is_closing:
+            fault = None if task.cancelled() else task.exception()
+            _LOG.critical("the %s has ended, restart the leader", task.get_name(), exc_info=fault)
+            self._stream.close()
 
     async def get(self, key: str) -> Item | None:
         """See Store."""
@@ -166,6 +176,7 @@ class EtcdStore(Store):
 
     async def close(self) -> None:
         """See Store."""
+        self._is_closing = True
         for task in self._tasks:
             task.cancel()
         await self._leases.close()
@@ -191,6 +202,9 @@ class EtcdStore(Store):
                 await self._compact(self._stream.bounds.oldest)
             except (StoreError, CompactedError) as err:
                 _LOG.warning("the upkeep of etcd is put off: %s", err)
+            except Exception:  # noqa: BLE001 -- without it etcd would grow for ever
+                self._calls.refuse_if_closed()
+                _LOG.exception("the upkeep of etcd failed, trying again in %g s", UPKEEP_S)
             await asyncio.sleep(UPKEEP_S)
 
     async def _compact(self, revision: int) -> None:

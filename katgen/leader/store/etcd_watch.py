@@ -15,7 +15,7 @@ from typing import Final
 from katgen.leader.store import Change, CompactedError, StoreError
 from katgen.leader.store.etcd_api import rpc_pb2 as pb
 from katgen.leader.store.etcd_aside import Aside
-from katgen.leader.store.etcd_calls import CALL_S, Calls
+from katgen.leader.store.etcd_calls import CALL_S, RANGE, Calls
 from katgen.leader.store.etcd_keys import Space, below, change
 from katgen.leader.store.feed import PAGE, Changes, Feed, Page
 from katgen.leader.store.limits import Memory
@@ -40,11 +40,15 @@ class Stream:
         self.feed = Feed(self._page)
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self._is_up = True  # what was logged last
+        self._is_astray = False
+        self._is_closed = False
 
     async def shown(self, revision: int) -> None:
         """Wait until a revision, which changes something, is published. Raises StoreError."""
         if self.reached >= revision:
             return
+        if self._is_closed:
+            raise StoreError("etcd has written it, and nothing is watched any more")
         seen: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((revision, seen))
         try:
@@ -54,13 +58,16 @@ class Stream:
             raise StoreError("etcd has written it, and its watch does not show it") from err
 
     async def run(self) -> None:
-        """Follow etcd for ever."""
+        """Follow etcd for ever. What cannot be read of it is passed over: everybody reads anew."""
         failures = 0
         while True:
             before = self.reached
             try:
+                if self._is_astray:
+                    await self._begin_anew()
                 await self._follow()
             except CompactedError as gone:
+                _LOG.warning("etcd has forgotten what the watch has not shown: it begins anew")
                 self._skip(gone.oldest)
             except StoreError as err:
                 self._calls.refuse_if_closed()
@@ -68,9 +75,15 @@ class Stream:
                 self._tell_down(err)
                 self._calls.move_on()
                 await asyncio.sleep(_RETRY_S[min(failures, len(_RETRY_S)) - 1])
+            except Exception:  # noqa: BLE001 -- every commit and every watch lives on it
+                self._calls.refuse_if_closed()
+                _LOG.exception("the watch of etcd failed, and begins anew")
+                self._is_astray = True
+                await asyncio.sleep(_RETRY_S[-1])
 
     def close(self) -> None:
         """End every watch, and whoever waits for what comes no more."""
+        self._is_closed = True
         self.feed.close()
         for _, seen in self._waiting:
             if not seen.done():
@@ -110,9 +123,15 @@ class Stream:
                 seen.set_result(None)
         self._waiting = [(at, seen) for at, seen in self._waiting if not seen.done()]
 
+    async def _begin_anew(self) -> None:
+        """Go on behind all that there is. Raises StoreError."""
+        head = await self._calls.ask(RANGE, pb.RangeRequest(key=self._space.head))
+        self._skip(head.header.revision + 1)
+        self._is_astray = False
+
     def _skip(self, oldest: int) -> None:
-        """Go on behind what is compacted: nobody can be told of it any more."""
-        _LOG.warning("etcd has forgotten what the watch has not shown: every watch begins anew")
+        """Go on behind what nobody can be told of any more."""
+        self._aside.is_dirty = True
         self.bounds.forget(oldest)
         self._reach(oldest - 1)
         self.feed.gap(oldest)
@@ -167,9 +186,9 @@ class Gathering:
     def add(self, answer: pb.WatchResponse) -> Iterator[Changes]:
         """Yield the transactions that are whole. Raises CompactedError."""
         for event in answer.events:
-            one = change(self._space, event)
-            if one.revision <= self._after:
+            if event.kv.mod_revision <= self._after:
                 continue
+            one = change(self._space, event)
             if one.value is None and not one.created:  # what it was is compacted, and what else is?
                 raise CompactedError(one.revision + 1)
             if self._begun and self._begun[0].revision != one.revision:

@@ -144,6 +144,37 @@ def forgetting(server: EtcdServer, revision: int) -> None:
     server.kill()
 
 
+async def test_what_the_watch_cannot_read_is_passed_over_and_everybody_reads_anew(
+    server: EtcdServer, store: EtcdStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    revision = await put(store, a="1")
+    waiting = asyncio.create_task(next_of(store.watch("", revision)))
+    server.control("put", f"/kat/{UID}/k/\udcff", "1")  # a byte that is no UTF-8
+    with pytest.raises(CompactedError) as gone:
+        await waiting
+    assert gone.value.oldest == revision + 2
+    watch = store.watch("", revision + 1)
+    assert await put(store, b="1") == revision + 2
+    assert await next_of(watch) == [(revision + 2, "b", "1")]
+    assert "the watch of etcd failed, and begins anew" in caplog.text
+
+
+async def test_a_watch_that_ends_is_told_and_nobody_waits_for_it(
+    store: EtcdStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    revision = await put(store, a="1")
+    waiting = asyncio.create_task(next_of(store.watch("", revision)))
+    (following,) = (one for one in asyncio.all_tasks() if one.get_name() == "store watch")
+    following.cancel()
+    with pytest.raises(StoreError, match="the store is closed"):
+        await waiting
+    begun = time.monotonic()
+    with pytest.raises(StoreError, match="etcd has written it, and nothing is watched any more"):
+        await put(store, b="1")
+    assert time.monotonic() - begun < 3
+    assert "store watch has ended" in caplog.text
+
+
 async def test_an_etcd_that_stands_still_is_given_up_in_time(
     server: EtcdServer, store: EtcdStore
 ) -> None:
