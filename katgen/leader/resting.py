@@ -8,6 +8,7 @@ from katgen.leader.clock import Clock
 from katgen.names import NodeName
 from katgen.planned import Plan
 from katgen.protocol import Report
+from katgen.schedule.feasible import NO_ADDRESS
 
 REST_S: Final = 600.0
 LOT: Final = 32
@@ -30,11 +31,11 @@ class Rests:
         if not plan.resting:
             return frozenset()
         done = self._done(plan, reports)
-        lacks = any(one.unplaced for one in plan.workloads.values())
         rested = frozenset(
             name for name, one in plan.resting.items() if one.released_generation <= done
         )
-        return rested if len(rested) >= LOT or lacks else frozenset()
+        is_worth_it = len(rested) >= LOT or (rested and _lacks_addresses(plan))
+        return rested if is_worth_it else frozenset()
 
     def _done(self, plan: Plan, reports: Mapping[NodeName, Report]) -> int:
         """Return the generation up to which numbers have rested."""
@@ -44,3 +45,13 @@ class Rests:
         for number in sorted(old)[:-1]:
             del self._times[number]
         return min([max(old, default=0), *acknowledged])
+
+
+def _lacks_addresses(plan: Plan) -> bool:
+    """Whether an instance finds no place for want of what rests."""
+    return any(
+        NO_ADDRESS in refusal.reason
+        for planned in plan.workloads.values()
+        for one in planned.unplaced
+        for refusal in one.refusals
+    )

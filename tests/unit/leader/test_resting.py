@@ -1,0 +1,73 @@
+"""When numbers that have rested are taken back: in lots, or at once if somebody waits for them."""
+
+import msgspec
+import pytest
+
+from katgen.leader.resting import LOT, REST_S, Rests
+from katgen.names import NodeName, Ordinal, WorkloadKey
+from katgen.plan import make_plan
+from katgen.planned import Plan, Refusal, Resting, Unplaced
+from katgen.protocol import Report
+from tests.unit.leader.given import StandingClock
+from tests.unit.schedule.world import inventory, node, specs, workload
+
+A = NodeName("a")
+WEB = WorkloadKey("shop/web")
+
+
+class Moving(StandingClock):
+    """Time that a test moves."""
+
+    def __init__(self) -> None:
+        self.passed = 0.0
+
+    def monotonic(self) -> float:
+        return self.passed
+
+
+def addresses(count: int) -> frozenset[str]:
+    return frozenset(f"10.100.0.{n}" for n in range(100, 100 + count))
+
+
+def planned(count: int, *reasons: str) -> Plan:
+    """Return a plan in which so many addresses rest, and an instance finds no node for reasons."""
+    made = make_plan(specs(workload("web")), inventory(node("a")))
+    resting = {one: Resting(one, "shop/web/0-1", 1) for one in addresses(count)}
+    unplaced = (Unplaced(Ordinal("1"), tuple(map(Refusal, reasons))),) if reasons else ()
+    web = msgspec.structs.replace(made.workloads[WEB], unplaced=unplaced)
+    return msgspec.structs.replace(made, resting=resting, workloads={WEB: web})
+
+
+def rested(plan: Plan, passed: float = REST_S, generation: int = 1) -> frozenset[str]:
+    """Return what is taken back after so long, from a node that is at a generation."""
+    clock = Moving()
+    rests = Rests(clock)
+    rests.committed(1)
+    clock.passed = passed
+    return rests.over(plan, {A: Report(A, "boot", 1, generation, "in sync")})
+
+
+def test_a_lot_is_taken_back() -> None:
+    assert rested(planned(LOT)) == addresses(LOT)
+    assert rested(planned(LOT), passed=REST_S - 1) == frozenset()
+    assert rested(planned(LOT), generation=0) == frozenset()
+
+
+def test_less_than_a_lot_waits_for_more() -> None:
+    assert rested(planned(LOT - 1)) == frozenset()
+
+
+@pytest.mark.parametrize(
+    "reason", ["cpu: wants 2, 1 of 4 free", "the node is cordoned", "there are no nodes"]
+)
+def test_who_lacks_something_else_is_helped_by_no_address(reason: str) -> None:
+    assert rested(planned(1, reason)) == frozenset()
+
+
+def test_who_lacks_an_address_has_it_at_once() -> None:
+    full = make_plan(specs(workload("web", 246)), inventory(node("a", cpu="999", memory="9Ti")))
+    reasons = [one.reason for one in full.workloads[WEB].unplaced[0].refusals]
+    assert reasons == ["no address left: 245 addresses: 245 in use, 0 resting"]
+    assert rested(planned(1, *reasons)) == addresses(1)
+    at_home = f"its data is on a; {reasons[0]}"
+    assert rested(planned(1, "cpu: wants 2, 1 of 4 free", at_home)) == addresses(1)
