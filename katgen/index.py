@@ -75,7 +75,7 @@ def index_of(parent: Plan, specs: Specs, inventory: Inventory) -> Index:
         for n, a in addresses.items()
     }
     bin_pack = specs.cluster.spec.scheduling == "BinPack"
-    table = NodeTable(inventory.nodes, slots, bin_pack=bin_pack)
+    table = NodeTable(inventory.nodes, slots, bin_pack=bin_pack, lost=inventory.lost)
     catalog, quotas = Catalog(), Quotas(specs.namespaces)
     earlier = {key: _needs_by_revision(key, known) for key, known in parent.earlier.items()}
     _account(parent, table, catalog, quotas, earlier)

@@ -52,6 +52,8 @@ class Inventory(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel")
     `finished` maps a Job to the run numbers that are complete.
     `available` has an entry for each workload whose new revision replaces the earlier one step by
     step: which of its instances are ready now. Without an entry all are replaced at once.
+    `lost` are nodes that have not answered for too long. They take nothing that can be elsewhere;
+    a rollout goes on without them, and what it would replace there waits.
     """
 
     nodes: Mapping[NodeName, Node]
@@ -59,6 +61,7 @@ class Inventory(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel")
     rested: frozenset[str] = frozenset()
     finished: Mapping[WorkloadKey, frozenset[int]] = {}
     available: Mapping[WorkloadKey, frozenset[InstanceKey]] = {}
+    lost: frozenset[NodeName] = frozenset()
 
 
 class Placement(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, rename="camel"):

@@ -45,7 +45,7 @@ def wanted_is_there(facts: Facts) -> Iterator[Problem]:
             extra = frozenset(there - wanted - _old_ordinals(facts, key))
         else:
             wanted = wanted_ordinals(facts.plan, key)
-            extra = frozenset(there - wanted)
+            extra = frozenset(there - wanted - _stand_ins(facts, key))
         if wanted - there:
             missing = ", ".join(sorted(wanted - there)[:5])
             yield Problem(at_workload(key), f"neither placed nor unplaced: ordinal {missing}")
@@ -58,6 +58,17 @@ def _old_ordinals(facts: Facts, key: WorkloadKey) -> frozenset[str]:
     """Return the ordinals that run on: a daemon outlives its node's new NoSchedule taint."""
     mine = facts.by_workload.get(key, ())
     return frozenset(str(i.placement.ordinal) for i in mine if not i.is_new)
+
+
+def _stand_ins(facts: Facts, key: WorkloadKey) -> frozenset[str]:
+    """Return the ordinals that a rollout keeps, unwanted, until wanted ones are ready."""
+    if key not in facts.plan.inventory.available or facts.spec(key).type != "Service":
+        return frozenset()
+    current = facts.plan.workloads[key].revision
+    mine = facts.by_workload.get(key, ())
+    return frozenset(
+        str(i.placement.ordinal) for i in mine if i.placement.revision != current and not i.is_new
+    )
 
 
 def ordinals_well_formed(facts: Facts) -> Iterator[Problem]:

@@ -4,11 +4,19 @@
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from katgen.check.facts import Facts, Invariant, admits, at_workload, evicts, is_exclusive
+from katgen.check.facts import (
+    Facts,
+    Invariant,
+    admits,
+    at_workload,
+    evicts,
+    is_exclusive,
+    writes_data,
+)
 from katgen.check.facts import wanted_count as count_of
-from katgen.errors import Problem
+from katgen.errors import Problem, Source
 from katgen.model.workload import WorkloadSpec
-from katgen.names import InstanceKey, WorkloadKey, instance
+from katgen.names import InstanceKey, NodeName, WorkloadKey, instance, instance_id
 from katgen.planned import Earlier, Placement, Plan
 
 
@@ -71,11 +79,21 @@ class _Rollout:
     new: tuple[Placement, ...]
     revision: str
     ready: Collection[InstanceKey]
+    lost: Collection[NodeName]
 
     @property
-    def unavailable(self) -> int:
+    def waiting(self) -> int:
+        """How many ordinals wait for lost nodes."""
+        return len({p.ordinal for p in self.new} - {p.ordinal for p in self.living(self.new)})
+
+    def living(self, placements: Collection[Placement]) -> list[Placement]:
+        return [p for p in placements if p.node not in self.lost]
+
+    @property
+    def missing(self) -> int:
+        """How many living ordinals may miss a ready instance: lost ones are missing already."""
         pace = self.spec.update_strategy.rolling
-        return pace.max_unavailable or (0 if pace.max_surge else 1)
+        return max(pace.max_unavailable - self.waiting, 0 if pace.max_surge else 1)
 
     @property
     def is_in_place(self) -> bool:
@@ -84,7 +102,8 @@ class _Rollout:
         return alone or with_devices or any(p.stop_first for p in self.old)
 
     def were_ready(self) -> list[Placement]:
-        return [p for p in self.old if instance(self.key, p.ordinal, p.incarnation) in self.ready]
+        living = self.living(self.old)
+        return [p for p in living if instance(self.key, p.ordinal, p.incarnation) in self.ready]
 
 
 def _rollouts(facts: Facts) -> Iterator[_Rollout]:
@@ -96,23 +115,27 @@ def _rollouts(facts: Facts) -> Iterator[_Rollout]:
         objects = plan.specs.workloads[key]
         spec = objects.workload.spec
         if spec.type != "Job" and spec.update_strategy.type == "Rolling":
-            count = count_of(objects)
-            yield _Rollout(key, spec, count, old.placements, new.placements, new.revision, ready)
+            yield _Rollout(
+                key, spec, count_of(objects), old.placements, new.placements, new.revision,
+                ready, plan.inventory.lost,
+            )  # fmt: skip
 
 
 def rollouts_keep_below(facts: Facts) -> Iterator[Problem]:
     """A rollout makes no more instances than there may be, maxSurge included.
 
     Where there are more already, because less is wanted since, only new ordinals come to them.
+    Ordinals that wait for lost nodes are left out of the account.
     """
     for one in _rollouts(facts):
         if one.spec.type != "Service":
             continue
-        fresh = {p.ordinal for p in one.new} - {p.ordinal for p in one.old}
+        old, new = one.living(one.old), one.living(one.new)
+        fresh = {p.ordinal for p in new} - {p.ordinal for p in old}
         surge = one.spec.update_strategy.rolling.max_surge
-        most = max(one.count + surge, len(one.old) + len(fresh))
-        if len(one.new) > most:
-            what = f"{len(one.new)} instances are placed; there may be {most} in this rollout"
+        most = max(one.count - one.waiting + surge, len(old) + len(fresh))
+        if len(new) > most:
+            what = f"{len(new)} instances are placed; there may be {most} in this rollout"
             yield Problem(at_workload(one.key), what)
 
 
@@ -126,24 +149,69 @@ def rollouts_leave_enough(facts: Facts) -> Iterator[Problem]:
         left = frozenset(one.new)
         taken = [p for p in ready if p.revision != one.revision and p not in left]
         if one.is_in_place:
-            allowed = max(1, one.unavailable)
+            allowed = max(1, one.spec.update_strategy.rolling.max_unavailable)
             # An ordinal that had two goes on with one of them.
             count = len({p.ordinal for p in taken} - {p.ordinal for p in ready if p in left})
         else:
-            allowed = max(0, len(ready) - max(0, one.count - one.unavailable))
+            least = max(0, one.count - one.waiting - one.missing)
+            allowed = max(0, len(ready) - least)
             count = len(taken)
         if count > allowed:
             what = f"{count} ready instances are replaced at once; {allowed} may be"
             yield Problem(at_workload(one.key), what)
 
 
+def rollouts_hold_back(facts: Facts) -> Iterator[Problem]:
+    """What nobody wants any more stands in for wanted ones that are not ready, if it is an earlier.
+
+    It goes once they are ready.
+    """
+    for one in _rollouts(facts):
+        if one.spec.type != "Service":
+            continue
+        wanted, others = _wanted_and_others(one, one.were_ready())
+        lacking = max(0, one.count - len(wanted))
+        earlier = [p for p in others if p.revision != one.revision]
+        able = [p for p in earlier if not _is_driven_away(facts, one, p)]
+        kept = frozenset(one.new).intersection(able)
+        if len(kept) < min(lacking, len(able)):
+            what = f"{len(able) - len(kept)} ready instances go, and {lacking} wanted are not ready"
+            yield Problem(at_workload(one.key), what)
+
+
+def _wanted_and_others(
+    one: _Rollout, placements: Collection[Placement]
+) -> tuple[list[Placement], list[Placement]]:
+    wanted = [p for p in placements if _is_wanted(one, p)]
+    return wanted, [p for p in placements if p not in wanted]
+
+
+def lost_nodes_are_waited_for(facts: Facts) -> Iterator[Problem]:
+    """A rollout puts on a lost node only what can be nowhere else, and replaces nothing there."""
+    for one in _rollouts(facts):
+        had = {(p.ordinal, p.node) for p in one.old}
+        is_tied = one.spec.type == "DaemonService" or writes_data(one.spec)
+        for placed in frozenset(one.new).difference(one.old):
+            is_first = is_tied and (placed.ordinal, placed.node) not in had
+            if placed.node in one.lost and not is_first:
+                shown = instance_id(placed.ordinal, placed.incarnation)
+                at = Source(path=f"workloads.{one.key}.{shown}")
+                yield Problem(at, f"it is new, and node {placed.node} is lost")
+
+
 def _must_go(facts: Facts, one: _Rollout, placement: Placement) -> bool:
+    return _is_driven_away(facts, one, placement) or not _is_wanted(one, placement)
+
+
+def _is_driven_away(facts: Facts, one: _Rollout, placement: Placement) -> bool:
     node = facts.plan.inventory.nodes.get(placement.node)
-    if node is None or evicts(one.spec, node) or not admits(one.spec, node):
-        return True
+    return node is None or evicts(one.spec, node) or not admits(one.spec, node)
+
+
+def _is_wanted(one: _Rollout, placement: Placement) -> bool:
     if one.spec.type == "DaemonService":
-        return str(placement.ordinal) != placement.node
-    return not placement.ordinal.isdecimal() or int(placement.ordinal) >= one.count
+        return str(placement.ordinal) == placement.node
+    return placement.ordinal.isdecimal() and int(placement.ordinal) < one.count
 
 
 INVARIANTS: dict[str, Invariant] = {
@@ -151,4 +219,6 @@ INVARIANTS: dict[str, Invariant] = {
     "exclusive-ones-are-alone": exclusive_ones_are_alone,
     "rollouts-keep-below": rollouts_keep_below,
     "rollouts-leave-enough": rollouts_leave_enough,
+    "rollouts-hold-back": rollouts_hold_back,
+    "lost-nodes-are-waited-for": lost_nodes_are_waited_for,
 }

@@ -85,22 +85,25 @@ def advance(
     specs: Specs,
     changed: Iterable[WorkloadKey],
     available: Available | None = None,
+    lost: frozenset[NodeName] | None = None,
 ) -> Step:
     """Return the state after `specs` changed in the workloads `changed`.
 
     A workload counts as changed if any of its objects, its Configs or the keys of its Secrets did
-    (`changed_workloads`). `available` takes the place of the inventory's; workloads of which
-    something else is available count as changed too. Raises RefusedError as `make_plan` does; the
-    state remains usable.
+    (`changed_workloads`). `available` and `lost` take the place of the inventory's; workloads of
+    which something else is available count as changed too. Other lost nodes cost a new index.
+    Raises RefusedError as `make_plan` does; the state remains usable.
     """
     plan, index, keys = state.plan, state.index, frozenset(changed)
     inventory = plan.inventory
     if available is not None and available != inventory.available:
         keys |= _differing(inventory.available, available) & specs.workloads.keys()
         inventory = msgspec.structs.replace(inventory, available=available)
+    if lost is not None and lost != inventory.lost:
+        inventory = msgspec.structs.replace(inventory, lost=lost)
     if not keys and inventory is plan.inventory and specs == plan.specs:
         return Step(state, Delta())
-    if not _serves(index, plan, specs):
+    if inventory.lost != plan.inventory.lost or not _serves(index, plan, specs):
         index = index_of(plan, specs, inventory)
     return _carried_out(Draft(index, plan, specs, inventory), keys)
 

@@ -176,7 +176,7 @@ class Draft:
             i = table.index.get(node)
             return i is not None and pools.division(needs.requirement).member[i] != OUTSIDE
 
-        machines = Machines(is_open, admits)
+        machines = Machines(is_open, admits, self._inventory.lost.__contains__)
         return rollout(objects, needs, self._parent.workloads.get(key), ready, machines)
 
     def _returning(self, key: WorkloadKey) -> WorkloadPlan | None:

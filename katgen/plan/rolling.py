@@ -9,6 +9,10 @@ waits until something becomes ready.
 |---|---|
 | beside | its successor is made first, elsewhere if need be; it goes when that is ready |
 | in place | it goes, and its successor is made, in one plan |
+
+Instances on lost nodes wait for these, and a rollout goes on without them: they are missing, but
+nobody waits for them. What is not wanted any more goes at once; but an earlier one that is ready
+stays as long as it stands in for a wanted one that is not.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -36,11 +40,12 @@ class Machines(msgspec.Struct, frozen=True):
     """What a rollout asks of nodes.
 
     `are_open` says whether a node takes new instances, `admit` whether its labels and taints let
-    the workload run there.
+    the workload run there, `are_lost` whether it has not answered for too long.
     """
 
     are_open: Callable[[NodeName], bool]
     admit: Callable[[NodeName], bool]
+    are_lost: Callable[[NodeName], bool] = frozenset[NodeName]().__contains__
 
 
 class Rollout(msgspec.Struct, frozen=True):
@@ -59,8 +64,9 @@ class Rollout(msgspec.Struct, frozen=True):
     nodes: Machines
 
     def is_ready(self, placement: Placement) -> bool:
-        """Whether an instance is ready."""
-        return names.instance(self.key, placement.ordinal, placement.incarnation) in self.ready
+        """Whether an instance is ready: none on a lost node is."""
+        name = names.instance(self.key, placement.ordinal, placement.incarnation)
+        return name in self.ready and not self.nodes.are_lost(placement.node)
 
 
 def is_rolling(planned: WorkloadPlan) -> bool:
@@ -123,9 +129,8 @@ def reconciled(
     if rolling is None:
         return verdict
     staying = [p for many in beside.values() for p in many if p not in leaving]
-    step = _Step(rolling, situation, len(ordinals), verdict, staying)
-    retried = {u.ordinal for u in old.unplaced}
-    return step.verdict(retried)
+    retried = frozenset(u.ordinal for u in old.unplaced)
+    return _Step(_Task(rolling, situation, len(ordinals), retried), verdict, staying).verdict()
 
 
 def _has_doubles(old: WorkloadPlan) -> bool:
@@ -157,20 +162,33 @@ def _in_front(
     return tuple(front.values()), beside
 
 
+class _Task(msgspec.Struct, frozen=True):
+    """What a step is about: `count` ordinals, of which those `retried` found no place before."""
+
+    rolling: Rollout
+    situation: Situation
+    count: int
+    retried: Collection[Ordinal]
+
+    def must(self, previous: Placement) -> bool:
+        """Whether an instance may no longer be where it is, so that it does not wait its turn."""
+        looks_again = self.situation.reconsider or previous.ordinal in self.retried
+        return looks_again and not self.rolling.nodes.admit(previous.node)
+
+    def is_lost(self, running: Placement) -> bool:
+        """Whether an instance stays on a lost node."""
+        moves = running.revision != self.situation.revision and self.must(running)
+        return self.rolling.nodes.are_lost(running.node) and not moves
+
+
 class _Step:
     """One step of a rollout. Counts what there is while it decides, and what is left to spend."""
 
-    def __init__(
-        self,
-        rolling: Rollout,
-        situation: Situation,
-        count: int,
-        verdict: Verdict,
-        beside: Sequence[Placement],
-    ) -> None:
+    def __init__(self, task: _Task, verdict: Verdict, beside: Sequence[Placement]) -> None:
+        rolling, situation, count = task.rolling, task.situation, task.count
+        self._task = task
         self._rolling = rolling
         self._situation = situation
-        self._count = count
         self._before = verdict
         self._beside = beside
         self._keep = list(verdict.keep)
@@ -185,18 +203,25 @@ class _Step:
             else:
                 self._due.append((order, previous))
         running = [*self._running(), *beside]
-        self._ready = sum(map(rolling.is_ready, running))
+        living = [p for p in running if not task.is_lost(p)]
+        lost = len({p.ordinal for p in running} - {p.ordinal for p in living})
+        self._ready = sum(map(rolling.is_ready, living))
         moving = sum(o.previous is None for o in verdict.orders)
-        self._total = len(running) + moving + len(verdict.fresh)
+        self._total = len(living) + moving + len(verdict.fresh)
+        self._most = count - lost + rolling.surge
+        missing = max(rolling.unavailable - lost, 0 if rolling.surge else 1)
+        self._least = count - lost - missing
+        """As many stay ready: those that are lost count as missing, so that something goes on."""
         self._under_way = sum(
-            p.revision == situation.revision and not rolling.is_ready(p) for p in running
+            p.revision == situation.revision and not rolling.is_ready(p) for p in living
         )
 
-    def verdict(self, retried: Collection[Ordinal]) -> Verdict:
-        """Return what may be done now; `retried` found no place before."""
+    def verdict(self) -> Verdict:
+        """Return what may be done now."""
         self._clear_away()
-        for order, previous in self._in_turn(retried):
-            self._settle(order, previous, must=self._must(previous, retried))
+        self._hold_back()
+        for order, previous in self._in_turn():
+            self._settle(order, previous, must=self._task.must(previous))
         self._orders.sort(key=lambda order: ordinal_order(order.ordinal))
         self._keep.sort(key=placement_order)
         before = self._before
@@ -217,23 +242,34 @@ class _Step:
                 self._keep.append(one)
                 continue
             self._remove.append(one)
-            self._total -= 1
+            self._total -= not self._task.is_lost(one)
             self._ready -= is_ready
 
+    def _hold_back(self) -> None:
+        """Keep as many that nobody wants any more as wanted ones are not ready."""
+        if self._situation.needs.kind == DAEMON:
+            return
+        lacking = max(0, self._task.count - self._ready)
+        unwanted = filter(self._may_stand_in, self._before.remove)
+        for one in sorted(unwanted, key=placement_order)[:lacking]:
+            self._remove.remove(one)
+            self._keep.append(one)
+            self._total += 1
+
+    def _may_stand_in(self, leaving: Placement) -> bool:
+        may_stay = self._situation.stays(leaving.node) and self._rolling.nodes.admit(leaving.node)
+        is_earlier = leaving.revision != self._situation.revision
+        return is_earlier and may_stay and self._rolling.is_ready(leaving)
+
     def _can_miss_one(self) -> bool:
-        return self._ready - 1 >= self._count - self._rolling.unavailable
+        return self._ready - 1 >= self._least
 
-    def _must(self, previous: Placement, retried: Collection[Ordinal]) -> bool:
-        """Whether an instance may no longer be where it is, so that it does not wait its turn."""
-        looks_again = self._situation.reconsider or previous.ordinal in retried
-        return looks_again and not self._rolling.nodes.admit(previous.node)
-
-    def _in_turn(self, retried: Collection[Ordinal]) -> Sequence[tuple[Order, Placement]]:
+    def _in_turn(self) -> Sequence[tuple[Order, Placement]]:
         """Return what is due: first what must be, then what is not ready anyway, by ordinal."""
 
         def turn(due: tuple[Order, Placement]) -> tuple[bool, bool, tuple[tuple[int, str], str]]:
             order, previous = due
-            must = self._must(previous, retried)
+            must = self._task.must(previous)
             return not must, self._rolling.is_ready(previous), ordinal_order(order.ordinal)
 
         return sorted(self._due, key=turn)
@@ -241,7 +277,9 @@ class _Step:
     def _settle(self, order: Order, previous: Placement, *, must: bool) -> None:
         """Carry out an order, in place or beside what runs, or let it wait."""
         rolling, is_ready = self._rolling, self._rolling.is_ready(previous)
-        if must or self._is_stuck(order, previous):
+        if self._task.is_lost(previous):
+            self._orders.append(msgspec.structs.replace(order, waits=True))
+        elif must or self._is_stuck(order, previous):
             # The latter is told why it cannot be replaced, and holds up nobody.
             self._orders.append(order)
             self._under_way += must
@@ -252,7 +290,7 @@ class _Step:
             self._orders.append(order)
             self._under_way += 1
             self._ready -= is_ready
-        elif self._total < self._count + rolling.surge:
+        elif self._total < self._most:
             self._orders.append(msgspec.structs.replace(order, beside=True))
             self._under_way += 1
             self._total += 1

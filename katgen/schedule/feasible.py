@@ -42,7 +42,7 @@ def objections(turn: Turn, i: int, *, needs_address: bool = True) -> Iterator[Ob
 
 def _of_the_state(turn: Turn, i: int) -> Iterator[Objection]:
     node = turn.table.nodes[i]
-    if not node.ready:
+    if not node.ready or i in turn.table.lost:
         yield Objection("the node is not ready", "")
     if node.unschedulable:
         yield Objection("the node is cordoned", "")

@@ -5,7 +5,7 @@ numbered in the order of their names, so that no result depends on the order of 
 """
 
 from bisect import insort
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heapreplace
 from typing import Final
@@ -47,12 +47,20 @@ class NodeTable:
     """
 
     def __init__(
-        self, nodes: Mapping[NodeName, Node], slots: Mapping[NodeName, Slots], *, bin_pack: bool
+        self,
+        nodes: Mapping[NodeName, Node],
+        slots: Mapping[NodeName, Slots],
+        *,
+        bin_pack: bool,
+        lost: Collection[NodeName] = (),
     ) -> None:
         self.names = sorted(nodes)
         self.index = {name: i for i, name in enumerate(self.names)}
         self.nodes = [nodes[name] for name in self.names]
-        self.open = [n.ready and not n.unschedulable for n in self.nodes]
+        self.lost = frozenset(i for i, name in enumerate(self.names) if name in lost)
+        self.can_replace = [n.ready and not n.unschedulable for n in self.nodes]
+        """Whether the node takes what cannot be elsewhere: also a lost one, which is waited for."""
+        self.open = [can and i not in self.lost for i, can in enumerate(self.can_replace)]
         self.cpu_all = [n.allocatable.get("cpu", UNLIMITED) for n in self.nodes]
         self.memory_all = [n.allocatable.get("memory", UNLIMITED) for n in self.nodes]
         self._cpu_scale = [_scale(amount) for amount in self.cpu_all]
@@ -194,7 +202,7 @@ class NodeTable:
         Returns whether the node takes it: not if it is closed, has too much on it or no address.
         """
         fits = self.cpu_free[i] >= 0 and self.memory_free[i] >= 0 and self.slots_free[i] > 0
-        if not (fits and self.open[i]):
+        if not (fits and self.can_replace[i]):
             return False
         self.slots_free[i] -= 1
         self.slots_resting[i] += 1

@@ -82,6 +82,10 @@ class _Placing:
         """Give an order a new place; else what runs stays."""
         turn, previous = self.turn, order.previous
         if previous is not None:
+            if order.waits:
+                self.unplaced.append(Unplaced(order.ordinal, (_waits_for(previous.node),)))
+                self.stay.append(previous)
+                return
             if (order.beside and self._add(order, previous)) or self._swap(previous):
                 return
             turn.leave(turn.table.index[previous.node], self.target.needs(previous), previous.gpus)
@@ -141,6 +145,10 @@ class _Placing:
         if self._refused is None:
             self._refused = refusals(self.turn, order)
         return self._refused
+
+
+def _waits_for(node: NodeName) -> Refusal:
+    return Refusal(f"it waits for node {node}, which is not ready", 1, node)
 
 
 def _can_swap(turn: Turn, before: Needs) -> bool:
@@ -215,7 +223,8 @@ def _only_node(turn: Turn, order: Order) -> NodeName | None:
 
 def _takes(turn: Turn, i: int, *, needs_address: bool) -> bool:
     turn.examined += 1
-    return turn.table.open[i] and turn.admits(i) and turn.fits(i, needs_address=needs_address)
+    can_replace = turn.table.can_replace[i]
+    return can_replace and turn.admits(i) and turn.fits(i, needs_address=needs_address)
 
 
 def _lacks_second_gpus(turn: Turn, previous: Placement | None, i: int) -> bool:

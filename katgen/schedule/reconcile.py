@@ -17,13 +17,15 @@ class Order(msgspec.Struct, frozen=True, gc=False):
     """An instance to place. `homes` are the nodes that have its data: it can run nowhere else.
 
     `previous` runs until its successor has a place, and stays if there is none. With `beside` it
-    stays anyway, except that an instance whose devices the node has only once is replaced.
+    stays anyway, except that an instance whose devices the node has only once is replaced. One that
+    `waits` for its node stays, and says so.
     """
 
     ordinal: Ordinal
     previous: Placement | None = None
     homes: tuple[NodeName, ...] = ()
     beside: bool = False
+    waits: bool = False
 
 
 class Verdict(msgspec.Struct, frozen=True):

@@ -153,6 +153,7 @@ def _labels(wire: _WirePlan) -> Iterator[tuple[str, str]]:
     yield from (("specs.namespaces", name) for name in wire.specs.namespaces)
     yield from (("inventory.nodes", name) for name in wire.inventory.nodes)
     yield from (("inventory.volumes", name) for name in wire.inventory.volumes.values())
+    yield from (("inventory.lost", name) for name in sorted(wire.inventory.lost))
     yield from (("subnets", name) for name in wire.subnets)
     for key, planned in wire.workloads.items():
         at = f"workloads.{key}"

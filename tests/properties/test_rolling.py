@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from katgen import names
 from katgen.check import check
 from katgen.model.specs import Specs
-from katgen.names import InstanceKey, WorkloadKey
+from katgen.names import InstanceKey, NodeName, WorkloadKey
 from katgen.plan import PlanState, advance, changed_workloads, make_plan, rolled_out, start
 from katgen.plan.rolling import is_rolling, rolls
 from katgen.planned import Inventory, Placement, Plan, WorkloadPlan
@@ -80,11 +80,13 @@ def histories(draw: st.DrawFn) -> list[Step]:
 ROOM = inventory(*(node(f"n{i}") for i in range(6)))
 
 
-def following(state: PlanState, step: Step) -> tuple[PlanState, Available]:
+def following(
+    state: PlanState, step: Step, lost: frozenset[NodeName] | None = None
+) -> tuple[PlanState, Available]:
     written, bits = step
     ready = available(state.plan, written, bits)
     changed = changed_workloads(state.plan.specs, written)
-    return advance(state, written, changed, ready).state, ready
+    return advance(state, written, changed, ready, lost).state, ready
 
 
 def walked(history: Sequence[Step], machines: Inventory) -> list[Plan]:

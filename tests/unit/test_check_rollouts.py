@@ -10,7 +10,7 @@ from katgen import names
 from katgen.check import INVARIANTS, check
 from katgen.check.facts import facts_of
 from katgen.model.specs import Specs
-from katgen.names import WorkloadKey
+from katgen.names import NodeName, WorkloadKey
 from katgen.plan import advance, start
 from katgen.planned import Placement, Plan
 from tests.unit.schedule.world import host_port, inventory, node, requests, specs, workload
@@ -71,6 +71,24 @@ def beside(plan: Plan) -> Plan:
     return with_placements(plan, *placed)
 
 
+def fewer() -> tuple[Plan, Plan]:
+    """Return a rollout in which 0 is not ready, and the step that makes one of three."""
+    placed = PORT.workloads[WEB].placements
+    ready = frozenset(names.instance(WEB, p.ordinal, p.incarnation) for p in placed[1:])
+    state = start(PORT.specs, PORT.inventory, PORT).state
+    fewer = specs(workload("web", 1, source={"image": "localhost/app:2"},
+                           container={**requests("1"), **host_port(80)}))  # fmt: skip
+    return state.plan, advance(state, fewer, [WEB], {WEB: ready}).state.plan
+
+
+FEW_PARENT, FEW = fewer()
+
+
+def losing(plan: Plan, *nodes: str) -> Plan:
+    lost = frozenset(map(NodeName, nodes))
+    return set_to(plan, inventory=set_to(plan.inventory, lost=lost))
+
+
 ROLLOUT_BREAKS: list[tuple[str, Callable[[], Plan], Plan, str]] = [
     (
         "earlier-is-kept",
@@ -124,6 +142,28 @@ ROLLOUT_BREAKS: list[tuple[str, Callable[[], Plan], Plan, str]] = [
 ]
 
 
+ROLLOUT_BREAKS += [
+    (
+        "rollouts-hold-back",
+        lambda: with_placements(FEW, FEW.workloads[WEB].placements[0]),
+        FEW_PARENT,
+        "workloads.shop/web: 2 ready instances go, and 1 wanted are not ready",
+    ),
+    (
+        "lost-nodes-are-waited-for",
+        lambda: losing(FIRST, "a"),
+        PARENT,
+        "workloads.shop/web.0-4: it is new, and node a is lost",
+    ),
+    (
+        "lost-nodes-are-waited-for",
+        lambda: losing(PORT, "a"),
+        PORT_PARENT,
+        "workloads.shop/web.0-4: it is new, and node a is lost",
+    ),
+]
+
+
 @pytest.mark.parametrize(
     ("name", "broken", "parent", "told"), ROLLOUT_BREAKS, ids=[b[3] for b in ROLLOUT_BREAKS]
 )
@@ -132,6 +172,16 @@ def test_an_invariant_sees_what_breaks_it(
 ) -> None:
     assert told in [str(p) for p in INVARIANTS[name](facts_of(broken(), parent))]
     assert told in [str(p) for p in check(broken(), parent)]
+
+
+def test_what_stands_in_for_one_that_is_not_ready_breaks_nothing() -> None:
+    shown = [f"{p.ordinal}-{p.incarnation}" for p in FEW.workloads[WEB].placements]
+    assert (shown, check(FEW, FEW_PARENT)) == (["0-4", "1-2"], ())
+
+
+def test_nobody_wants_what_stands_in_but_in_a_rollout() -> None:
+    told = check(set_to(FEW, inventory=set_to(FEW.inventory, available={})), FEW_PARENT)
+    assert "workloads.shop/web: nobody wants ordinal 1" in [str(p) for p in told]
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 5])

@@ -348,6 +348,10 @@ EVIL = "../../PWN"
             "old.json inventory.volumes: '../../PWN' is not a DNS label",
         ),
         (
+            edited("inventory", "lost", value=[EVIL]),
+            "old.json inventory.lost: '../../PWN' is not a DNS label",
+        ),
+        (
             edited("subnets", EVIL, value="10.100.1.0/24"),
             "old.json subnets: '../../PWN' is not a DNS label",
         ),

@@ -1,14 +1,15 @@
 """One step of a rollout: who is kept, replaced in place, joined by a successor, or removed.
 
 Instances are written as ordinal, revision and `!` if ready: `0a!`. Of the outcome, `0a>b` is
-replaced in place, `0a+b` gets a successor beside it, `-0a` goes, `+0` is new; the wanted revision
-is `b`.
+replaced in place, `0a+b` gets a successor beside it, `0a?` waits for its node, `-0a` goes, `+0` is
+new; the wanted revision is `b`. Ordinal 0 runs on node n0, and so on.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
 from katgen import names
@@ -32,6 +33,7 @@ from tests.unit.schedule.world import (
     workload,
 )
 
+set_to = msgspec.structs.replace
 WEB = WorkloadKey("shop/web")
 WRITTEN = re.compile(r"(\d)([a-c])(!?)")
 
@@ -58,19 +60,16 @@ def web(surge: int, unavailable: int, **spec: Any) -> WorkloadObjects:  # noqa: 
     return workload("web", updateStrategy={"rolling": pace}, **spec)
 
 
-def step(
-    text: str,
-    objects: WorkloadObjects,
-    count: int,
-    *,
-    barred: Iterable[str] = (),
-    gone: Iterable[str] = (),
-) -> str:
-    """Return the outcome of one step. On `barred` nodes the workload may not run any more."""
+def step(text: str, objects: WorkloadObjects, count: int, **nodes: Sequence[str]) -> str:
+    """Return the outcome of one step.
+
+    Of the nodes some are `gone` or `lost`; on `barred` ones the workload may not run any more.
+    """
+    gone, lost, barred = (nodes.get(state, ()) for state in ("gone", "lost", "barred"))
     placed, ready = instances(text)
     old = WorkloadPlan("a", 9, placements=tuple(placed))
     needs = needs_of(WEB, objects)
-    machines = Machines(lambda _: True, lambda n: n not in barred)
+    machines = Machines(lambda n: n not in lost, lambda n: n not in barred, lost.__contains__)
     there = Situation(needs, "b", lambda n: n not in gone, bool(barred), lambda _: ())
     rolling = rollout(objects, needs, old, ready, machines)
     return told(reconciled(old, numbered(count), there, rolling))
@@ -86,6 +85,8 @@ def told(verdict: Verdict) -> str:
 
 def order(one: Order) -> str:
     old = f"{one.ordinal}{one.previous.revision}" if one.previous else f"?{one.ordinal}"
+    if one.waits:
+        return f"{old}?"
     return f"{old}{'+' if one.beside else '>'}b"
 
 
@@ -153,6 +154,77 @@ def test_instances_with_devices_come_one_by_one() -> None:
 
 def test_what_is_not_wanted_any_more_goes_at_once_of_both_revisions() -> None:
     assert step("0a! 1a! 2a! 2b", web(1, 0), 1) == "0a+b -1a -2a -2b"
+
+
+HELD_BACK: Sequence[tuple[str, int, str, str]] = [
+    # what, how many are wanted, before, outcome
+    ("it stands in for the only one", 1, "0b 1a! 2a!", "0b 1a -2a"),
+    ("until that is ready", 1, "0b! 1a!", "0b -1a"),
+    ("as many as lack", 2, "0b 1a 2a! 3a! 4a!", "0b 1a 2a 3a -4a"),
+    ("one that is not ready helps nobody", 1, "0b 1a 2a!", "0b -1a 2a"),
+    ("nor one of the new revision, which no later step takes away", 1, "0b 1b! 2a!", "0b -1b 2a"),
+    ("the only one was not ready before", 1, "0a 1a! 2a!", "0a>b 1a -2a"),
+    ("all that are wanted are ready", 2, "0b! 1a! 2a!", "0b 1a>b -2a"),
+    ("nothing is wanted", 0, "0b 1a! 2a!", "-0b -1a -2a"),
+]
+
+
+@pytest.mark.parametrize(
+    ("count", "before", "outcome"),
+    [row[1:] for row in HELD_BACK],
+    ids=[row[0] for row in HELD_BACK],
+)
+def test_fewer_in_the_middle_of_a_rollout(count: int, before: str, outcome: str) -> None:
+    assert step(before, web(0, 1, container=host_port(80)), count) == outcome
+
+
+def test_what_is_held_back_takes_up_surge() -> None:
+    assert step("0b 1a! 2a! 3a!", web(1, 1), 3) == "0b 1a 2a 3a"
+
+
+def test_what_may_not_stay_where_it_is_is_not_held_back() -> None:
+    assert step("0b 1a! 2a!", web(0, 1), 1, barred=["n1"], gone=["n2"]) == "0b>b -1a -2a"
+
+
+def test_daemons_stand_in_for_nobody() -> None:
+    assert step("0b 1a! 2a!", web(0, 1, type="DaemonService"), 1) == "0b -1a -2a"
+
+
+LOST: Sequence[tuple[str, int, int, str, str]] = [
+    # what, maxSurge, maxUnavailable, before, outcome; n1 is lost
+    ("the living ones go first", 1, 0, "0a! 1a 2a!", "0a+b 1a? 2a"),
+    ("and one after the other", 1, 0, "0a! 0b! 1a 2a!", "-0a 0b 1a? 2a+b"),
+    ("to the last", 1, 0, "0b! 1a 2a! 2b!", "0b 1a? -2a 2b"),
+    ("then those on lost nodes wait", 1, 0, "0b! 1a 2b!", "0b 1a? 2b"),
+    ("who is lost is not ready, whatever is said", 1, 0, "0a! 0b! 1a! 2a!", "-0a 0b 1a? 2a+b"),
+    ("a new one on a lost node holds up nobody", 1, 0, "0a! 1b 2a!", "0a+b 1b 2a"),
+    ("no more ready ones go than may be missing in all", 1, 1, "0a! 1a 2a!", "0a+b 1a? 2a"),
+    ("except one, without surge", 0, 1, "0a! 1a 2a!", "0a>b 1a? 2a"),
+    ("two may be missing", 0, 2, "0a! 1a 2a!", "0a>b 1a? 2a"),
+]
+
+
+@pytest.mark.parametrize(
+    ("surge", "unavailable", "before", "outcome"),
+    [row[1:] for row in LOST],
+    ids=[row[0] for row in LOST],
+)
+def test_a_step_with_a_lost_node(surge: int, unavailable: int, before: str, outcome: str) -> None:
+    assert step(before, web(surge, unavailable), 3, lost=["n1"]) == outcome
+
+
+def test_exclusive_ones_on_lost_nodes_wait_as_well() -> None:
+    objects = web(1, 0, container=host_port(80))
+    assert step("0a! 1a 2a!", objects, 3, lost=["n1"]) == "0a>b 1a? 2a"
+
+
+def test_daemons_of_lost_nodes_wait_as_well() -> None:
+    objects = web(1, 0, type="DaemonService")
+    assert step("0b! 1a 2a!", objects, 3, lost=["n1"]) == "0b 1a? 2a>b"
+
+
+def test_what_may_not_stay_on_a_lost_node_moves() -> None:
+    assert step("0a! 1a 2a!", web(1, 0), 3, barred=["n1"], lost=["n1"]) == "0a 1a>b 2a"
 
 
 def test_more_instances_are_new_at_once() -> None:
@@ -231,6 +303,78 @@ def test_a_rollout_goes_ordinal_by_ordinal() -> None:
 def test_instances_are_as_even_over_nodes_after_a_rollout_as_before() -> None:
     plan = walk(image("1", 4), image("2", 4), "a", "b", steps=6)[-1]
     assert places(plan) == {"0": "a", "1": "b", "2": "a", "3": "b"}
+
+
+def walk_without_b(steps: int, **spec: Any) -> list[Plan]:  # noqa: ANN401 -- a YAML document
+    """Return the plans of a rollout on a, b and c, of which b is lost before it begins."""
+    before, after = (image(tag, **spec) for tag in "12")
+    state = start(specs(before), inventory(*map(node, "abc"))).state
+    lost, plans = frozenset({NodeName("b")}), []
+    for _ in range(steps):
+        ready = {WEB: all_ready(state.plan)[WEB] - {InstanceKey("shop/web/1-2")}}
+        state = advance(state, specs(after), [WEB], ready, lost).state
+        plans.append(state.plan)
+    return plans
+
+
+def test_a_rollout_goes_on_without_a_lost_node() -> None:
+    plans = walk_without_b(steps=4)
+    assert [ids(plan) for plan in plans] == [
+        ["0-1", "0-4", "1-2", "2-3"],
+        ["0-4", "1-2", "2-3", "2-5"],
+        ["0-4", "1-2", "2-5"],
+        ["0-4", "1-2", "2-5"],
+    ]
+    new = [p for plan in plans for p in plan.workloads[WEB].placements if p.incarnation > 3]
+    assert {p.node for p in new} == {"a", "c"}
+
+
+def test_what_is_on_a_lost_node_says_that_it_waits() -> None:
+    plan = walk_without_b(steps=4)[-1]
+    (waiting,) = plan.workloads[WEB].unplaced
+    (refusal,) = waiting.refusals
+    assert (waiting.ordinal, refusal.reason, refusal.node) == (
+        "1", "it waits for node b, which is not ready", "b",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("spec", [{"container": host_port(80)}, with_data()], ids=["port", "data"])
+def test_exclusive_ones_go_on_without_a_lost_node(spec: dict[str, Any]) -> None:
+    plans = walk_without_b(steps=3, **spec)
+    assert [ids(plan) for plan in plans] == [
+        ["0-4", "1-2", "2-3"],
+        ["0-4", "1-2", "2-5"],
+        ["0-4", "1-2", "2-5"],
+    ]
+
+
+def test_a_rollout_goes_to_its_end_when_a_lost_node_is_back() -> None:
+    state = start(specs(image("1")), inventory(*map(node, "abc"))).state
+    after = specs(image("2"))
+    for lost in (*[frozenset({NodeName("b")})] * 4, *[frozenset[NodeName]()] * 3):
+        state = advance(state, after, [WEB], all_ready(state.plan), lost).state
+    assert (ids(state.plan), state.plan.workloads[WEB].unplaced) == (["0-4", "1-6", "2-5"], ())
+
+
+def test_a_lost_node_takes_no_instance_that_can_be_elsewhere() -> None:
+    state = start(specs(image("1", 2)), inventory(*map(node, "abc"))).state
+    lost = frozenset({NodeName("c")})
+    plan = advance(state, specs(image("1", 4)), [WEB], lost=lost).state.plan
+    assert places(plan) == {"0": "a", "1": "b", "2": "a", "3": "b"}
+
+
+def test_what_is_replaced_all_at_once_does_not_wait_for_a_lost_node() -> None:
+    strategy = {"type": "Simultaneous"}
+    before, after = (specs(image(tag, updateStrategy=strategy)) for tag in "12")
+    state = start(before, inventory(*map(node, "abc"))).state
+    plan = advance(state, after, [WEB], {}, frozenset({NodeName("b")})).state.plan
+    assert (ids(plan), places(plan)) == (["0-4", "1-5", "2-6"], {"0": "a", "1": "b", "2": "c"})
+
+
+def test_another_revision_of_what_already_waits_does_not_move_it() -> None:
+    plan = walk_without_b(steps=4)[-1]
+    state = start(specs(image("3")), set_to(plan.inventory, available=all_ready(plan)), plan).state
+    assert "1-2" in ids(state.plan)
 
 
 def test_an_earlier_instance_counts_with_what_it_requested_itself() -> None:
