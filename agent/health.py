@@ -77,6 +77,7 @@ class Health:
         wanted = {key: entry for key, entry in instances.items() if not entry.is_run}
         for gone in self._own.keys() - wanted.keys():
             self._stop(self._own.pop(gone))
+            self._restarts.forget(gone)
         for key, entry in wanted.items():
             own = self._own.setdefault(key, _Own(entry))
             if own.entry != entry:
@@ -112,6 +113,10 @@ class Health:
     def restarts(self) -> Mapping[InstanceKey, int]:
         """Return how often each was restarted because it was not alive; systemd counts its own."""
         return self._restarts.counts
+
+    def revived(self) -> int:
+        """Return how many such restarts there were, also of instances that are gone."""
+        return self._restarts.gone + sum(self._restarts.counts.values())
 
     async def run(self) -> None:
         """Make checks until cancelled. It may be run again: what is known stays known."""
@@ -223,15 +228,16 @@ class Health:
         state = run.states.get(LIVENESS) if run else None
         return run.identity if run and state and not state.is_good else None
 
-    def _revived(self, instance: InstanceKey, run: Identity) -> None:
+    def _revived(self, instance: InstanceKey, run: Identity) -> bool:
         """Forget a run that has been ended; its next begins when its unit's state is known."""
         own = self._own.get(instance)
         if own is None:
-            return
+            return False
         own.ended = run
         if own.run is not None and own.run.identity == run:
             self._stop(own)
             self._tell(own)
+        return True
 
 
 def _ours(entry: InstanceEntry) -> tuple[Probe, ...]:

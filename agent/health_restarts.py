@@ -22,17 +22,21 @@ _log = logging.getLogger(__name__)
 class Hooks:
     """`dead_run`: the run that is not alive, when its turn has come, or None if it is by now.
 
-    `revived`: that run has been ended. Its successor's state may be known before. `noted` is given
-    a reason and a text for people on each restart and each that failed.
+    `revived`: that run has been ended; returns whether the instance is still one of this node's.
+    The next run's state may be known before. `noted` is given a reason and a text for people on
+    each restart and each that failed.
     """
 
     dead_run: Callable[[InstanceKey], Identity | None]
-    revived: Callable[[InstanceKey, Identity], None]
+    revived: Callable[[InstanceKey, Identity], bool]
     noted: Callable[[InstanceKey, str, str], None]
 
 
 class Restarts:
-    """Those that wait for their turn, by workload."""
+    """Those that wait for their turn, by workload.
+
+    `counts` says how often each that is there was restarted, `gone` how often those that were.
+    """
 
     def __init__(self, systemd: Systemd, hooks: Hooks) -> None:
         self._systemd, self._hooks = systemd, hooks
@@ -40,12 +44,17 @@ class Restarts:
         self._busy: set[str] = set()
         self._news = asyncio.Event()
         self.counts: dict[InstanceKey, int] = {}
+        self.gone = 0
 
     def add(self, entry: InstanceEntry, why: str) -> None:
         """Have an instance restarted, unless it is alive again when its turn comes."""
         workload = entry.instance.rpartition("/")[0]
         self._waiting.setdefault(workload, {}).setdefault(entry.instance, (entry, why))
         self._news.set()
+
+    def forget(self, instance: InstanceKey) -> None:
+        """Count one that is gone as one of many."""
+        self.gone += self.counts.pop(instance, 0)
 
     async def run(self) -> None:
         """Restart until cancelled."""
@@ -87,8 +96,11 @@ class Restarts:
             return
         if now != "active" and not is_last:
             return
-        self._hooks.revived(entry.instance, run)
-        self.counts[entry.instance] = self.counts.get(entry.instance, 0) + (not is_last)
+        is_there = self._hooks.revived(entry.instance, run)
+        if not is_last:
+            self.counts[entry.instance] = self.counts.get(entry.instance, 0) + 1
+        if not is_there:
+            self.forget(entry.instance)
         done = "stopped, as its restartPolicy is Never" if is_last else "restarted"
         self._note(entry, KILLING, f"was not alive ({why}): {done}")
 

@@ -132,10 +132,11 @@ class Systemd(Protocol):
         One that does not run, or is about to stop, is left alone, and that is no error.
         """
 
-    async def run_program(self, unit: str, argv: Sequence[str], timeout_s: float) -> bool:
-        """Run a program as a transient unit with this new name; whether it ended with 0 in time.
+    async def run_program(self, unit: str, argv: Sequence[str], timeout_s: float) -> int:
+        """Run a program as a transient unit with this new name; return the code it ended with.
 
-        `argv[0]` is absolute. What takes longer is killed, with all that it started.
+        `argv[0]` is absolute. What takes longer is killed, with all that it started; -1 for that,
+        and for what a signal has ended.
         """
 
     async def reload(self, unit: str, timeout_s: float) -> None:

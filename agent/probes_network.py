@@ -9,7 +9,7 @@ import errno
 import os
 import re
 import socket
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Final
 
 from agent.ports import UnfitError
@@ -17,8 +17,8 @@ from agent.ports import UnfitError
 READ_BYTES: Final = 16 << 10
 """Of an answer; the rest is not waited for."""
 _CLOSE_S: Final = 0.1
-"""How long a server that has answered is given to end its answer: one that writes on when we are
-gone complains in its log."""
+"""How long a server that has answered is given to end its answer, whatever is left of the probe's
+timeout: one that writes on when we are gone complains in its log."""
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] ([0-9]{3})(?:[ \r][^\n]*)?\n")
 _HEALTHY: Final = range(200, 400)
 _PATH: Final = re.compile(r"/[!-~]*")
@@ -49,17 +49,23 @@ async def http(where: tuple[str, int], path: str, timeout_s: float, agent: str) 
         f"GET {path} HTTP/1.1\r\nHost: {address}:{port}\r\nUser-Agent: {agent}\r\n"
         "Accept: */*\r\nConnection: close\r\n\r\n"
     )
-    try:
-        async with asyncio.timeout(timeout_s):
-            with await _connection(address, port) as connection:
-                return await _ask(connection, request.encode())
-    except TimeoutError:
-        return f"no answer within {timeout_s:g} s"
-    except OSError as err:
-        return _why(err)
+    with ExitStack() as open_ones:
+        try:
+            async with asyncio.timeout(timeout_s):
+                connection = open_ones.enter_context(await _connection(address, port))
+                said = await _asked(connection, request.encode())
+        except TimeoutError:
+            return f"no answer within {timeout_s:g} s"
+        except OSError as err:
+            return _why(err)
+        with suppress(TimeoutError, OSError):
+            async with asyncio.timeout(_CLOSE_S):
+                await _read_on(connection, READ_BYTES - len(said))
+    return _judged(said)
 
 
-async def _ask(connection: socket.socket, request: bytes) -> str:
+async def _asked(connection: socket.socket, request: bytes) -> bytes:
+    """Return what is said to a request, to the end of the first line."""
     loop = asyncio.get_running_loop()
     await loop.sock_sendall(connection, request)
     said = b""
@@ -68,10 +74,11 @@ async def _ask(connection: socket.socket, request: bytes) -> str:
         if not piece:
             break
         said += piece
+    return said
+
+
+def _judged(said: bytes) -> str:
     status = _STATUS.match(said)
-    with suppress(TimeoutError, OSError):
-        async with asyncio.timeout(_CLOSE_S):
-            await _read_on(connection, READ_BYTES - len(said))
     if status is None:
         return "the answer is not HTTP/1" if said else "the connection was closed without an answer"
     return "" if int(status[1]) in _HEALTHY else f"status {int(status[1])}"

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from dbus_fast import Message
@@ -27,6 +28,8 @@ RULES: Final = (
     ),
 )
 _ANSWER_S: Final = 10
+_EXITED: Final = 1
+"""CLD_EXITED, wait(2)."""
 NO_UNIT: Final = f"{SYSTEMD}.NoSuchUnit"
 _WORDS: Final = {
     NO_UNIT: "not-found",
@@ -81,21 +84,34 @@ class DBusSystemd:
         """Restart a unit that runs, unless somebody has other plans."""
         await self._run("TryRestartUnit", unit, timeout_s, mode="fail")
 
-    async def run_program(self, unit: str, argv: Sequence[str], timeout_s: float) -> bool:
-        """Run a program in a unit of its own."""
+    async def run_program(self, unit: str, argv: Sequence[str], timeout_s: float) -> int:
+        """Run a program in a unit of its own, which is there until this has ended."""
         wanted = transient.oneshot(argv, timeout_s)
         try:
             async with asyncio.timeout(timeout_s + transient.KILL_S + _ANSWER_S):
                 (path,) = await self._bus.call(
                     MANAGER, "StartTransientUnit", transient.SIGNATURE, unit, "fail", wanted, []
                 )
-                return await self._jobs.result(path) == "done"
+                is_done = await self._jobs.result(path) == "done"
+                return 0 if is_done else await self._code(unit)
         except CallError as err:
             raise UnfitError(f"systemd: {unit}: {err}") from err
         except LostError as err:
             raise UnfitError(f"systemd: {unit}: the bus was away when it ended") from err
         except TimeoutError as err:
             raise UnfitError(f"systemd: {unit}: its end has not been told") from err
+        finally:
+            with suppress(CallError, UnfitError):  # PID 1 lets go of it if the bus has been away
+                await self._bus.call(MANAGER, "UnrefUnit", "s", unit)
+
+    async def _code(self, unit: str) -> int:
+        """Return the code with which a unit's program has ended, -1 if by a signal."""
+        path = await self._path(unit)
+        if path is None:
+            raise UnfitError(f"systemd: {unit}: it is gone, and its end has not been told")
+        how = await self._property(path, "Service", "ExecMainCode")
+        code = await self._property(path, "Service", "ExecMainStatus")
+        return int(code) if how == _EXITED else -1
 
     async def reload(self, unit: str, timeout_s: float) -> None:
         """Reload a unit; restart one that cannot, start one that does not run."""

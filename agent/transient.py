@@ -13,7 +13,9 @@ _US: Final = 1_000_000
 
 
 def oneshot(argv: Sequence[str], timeout_s: float) -> list[list[object]]:
-    """Return the properties of a service that runs a program once and is then forgotten.
+    """Return the properties of a service that runs a program once.
+
+    It is forgotten once it has ended and who started it has said `UnrefUnit`, or is gone.
 
     Words are passed as they are: systemd expands nothing in them. The journal gets next to nothing:
     not what Podman says of each container that it enters, nor that PID 1 saw the program fail.
@@ -26,6 +28,7 @@ def oneshot(argv: Sequence[str], timeout_s: float) -> list[list[object]]:
         "TimeoutStartUSec": Variant("t", int(timeout_s * _US)),
         "TimeoutStopUSec": Variant("t", KILL_S * _US),
         "CollectMode": Variant("s", "inactive-or-failed"),
+        "AddRef": Variant("b", True),  # noqa: FBT003 -- a value of D-Bus
         "StandardOutput": Variant("s", "null"),
         "StandardError": Variant("s", "null"),
         "LogLevelMax": Variant("i", _CRITICAL),

@@ -39,6 +39,11 @@ EXEC = "{exec: {command: [test, -e, /tmp/ok]}, periodSeconds: 1, failureThreshol
 BY_PODMAN = "{exec: {command: [test, -e, /tmp/ok]}, periodSeconds: 2, failureThreshold: 1}"
 IS_READY = "{exec: {command: [test, -e, /tmp/ready]}, periodSeconds: 1, failureThreshold: 1}"
 SLOW = "{tcp: {port: 8081}, periodSeconds: 1, failureThreshold: 2}"
+HANGS = "echo >>/tmp/tried; trap : TERM; sleep 4321; sleep 4321; :"
+HANGING = (
+    f"{{exec: {{command: [sh, -c, '{HANGS}']}},"
+    " periodSeconds: 1, timeoutSeconds: 1, failureThreshold: 1}"
+)
 CHECKS = {
     "ready-http": f"readiness: {HTTP}",
     "ready-tcp": f"readiness: {TCP}",
@@ -128,6 +133,27 @@ def test_what_is_never_started_again_stays_down(kat: OneNode) -> None:
     unit = "kat.default.last.0-1.service"
     until(kat.node, f"systemctl show -P ActiveState {unit} | grep -E 'inactive|failed'")
     until(kat.node, told("last", "notready"))
+
+
+def test_why_a_command_failed_is_told_with_its_code(kat: OneNode) -> None:
+    inside(kat, "ready-exec", "rm /tmp/ok")
+    said = "readiness probe failed: test has ended with 1"
+    until(kat.node, f"katcall get events | grep -q 'Unhealthy.*ready-exec.*{said}'")
+    inside(kat, "ready-exec", "touch /tmp/ok")
+    until(kat.node, told("ready-exec", "ready"))
+
+
+def test_commands_that_hang_and_take_no_sigterm_do_not_add_up(kat: OneNode) -> None:
+    kat.apply(document(kat, "hanging", f"readiness: {HANGING}"), "--no-wait")
+    container = "kat.default.hanging.0-1"
+    tried = f"podman exec {container} sh -c 'test $(wc -l </tmp/tried) -ge 4'"
+    until(kat.node, tried)
+    left = kat.node.run(["pgrep", "-fxc", "sleep 4321"], check=False).stdout.strip()
+    assert int(left) <= 1
+    sessions = ["podman", "inspect", "-f", "{{len .ExecIDs}}", container]
+    assert int(kat.node.run(sessions).stdout) <= 1
+    until(kat.node, "katcall get events | grep -q 'Unhealthy.*sh has not ended within 1 s'")
+    kat.katcall("delete", "workload", "hanging")
 
 
 def test_checks_by_command_leave_no_line_in_the_journal(kat: OneNode) -> None:

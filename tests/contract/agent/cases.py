@@ -99,8 +99,9 @@ async def only_a_unit_that_runs_is_tried_to_restart(world: World) -> None:
 
 async def a_program_is_run_and_its_end_told(world: World) -> None:
     systemd = world.ports.systemd
-    assert await systemd.run_program("check-1.service", ["/bin/true"], START_S)
-    assert not await systemd.run_program("check-2.service", ["/bin/false"], START_S)
+    assert await systemd.run_program("check-1.service", ["/bin/true"], START_S) == 0
+    assert await systemd.run_program("check-2.service", ["/bin/false"], START_S) == 1
+    assert await systemd.loaded("check-*") == ()
 
 
 async def a_running_unit_has_a_cgroup_and_others_have_none(world: World) -> None:

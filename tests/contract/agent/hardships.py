@@ -55,13 +55,13 @@ async def a_program_gets_its_words_as_they_are(world: World) -> None:
     words = ["$HOME", "${HOME}", "%n", "a b", "", ";", "\\", "ü"]
     says = "for x; do printf '%s\\n' \"$x\"; done >/run/words"
     argv = ["/bin/sh", "-c", says, "sh", *words]
-    assert await world.ports.systemd.run_program("check-3.service", argv, START_S)
+    assert await world.ports.systemd.run_program("check-3.service", argv, START_S) == 0
     assert world.ports.files.read("/run/words") == ("\n".join(words) + "\n").encode()
 
 
 async def a_program_that_takes_too_long_is_killed_with_its_children(world: World) -> None:
     argv = ["/bin/sh", "-c", "trap '' TERM; sleep 1234 & wait; wait"]
-    assert not await soon(world.ports.systemd.run_program("check-4.service", argv, 0.3))
+    assert await soon(world.ports.systemd.run_program("check-4.service", argv, 0.3)) == -1
     ran = await world.ports.tools.run(["pgrep", "-f", "sleep 1234"], timeout_s=START_S, env={})
     assert ran.stdout == ""
 

@@ -141,7 +141,7 @@ async def test_failures_in_a_row_make_not_ready_and_a_success_ready_again() -> N
 
 
 async def test_why_a_probe_fails_is_told_once_for_each_time_that_it_turns() -> None:
-    told = ["Unhealthy: readiness probe failed: /bin/ready has not ended with 0 within 3 s"]
+    told = ["Unhealthy: readiness probe failed: /bin/ready has ended with 1"]
     async with running() as world:
         world.follow(entry(0, READY))
         world.ready_command(works=False)
@@ -238,13 +238,13 @@ async def test_what_is_followed_before_checks_run_is_checked_when_they_do() -> N
 
 async def test_a_check_that_hangs_costs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     async with running() as world:
-        hanging: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        hanging: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         fake = type(world.node.systemd)
         ask = fake.run_program
 
         async def run(
             systemd: FakeSystemd, one: str, argv: tuple[str, ...], timeout_s: float
-        ) -> bool:
+        ) -> int:
             return await (hanging if "0-1" in one else ask(systemd, one, argv, timeout_s))
 
         monkeypatch.setattr(fake, "run_program", run)
@@ -326,6 +326,32 @@ async def test_the_next_run_may_be_known_before_the_restart_is(
         await world.pass_s(0)
         assert world.health.restarts() == {key(0): 1}
         assert world.said == ["0+", "1+", "0-", "0+"]
+
+
+async def test_restarts_of_what_is_gone_are_counted_as_one_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with lively(monkeypatch) as world:
+        world.alive[0] = False
+        await world.pass_s(20)
+        world.follow(entry(1, LISTENS))
+        assert (world.health.restarts(), world.health.revived()) == ({}, 1)
+        world.alive[1] = False
+        await world.pass_s(20)
+        assert (world.health.restarts(), world.health.revived()) == ({key(1): 1}, 2)
+
+
+async def test_who_goes_during_its_restart_is_counted_and_not_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with lively(monkeypatch) as world:
+        world.node.systemd.slow = {unit(0)}
+        world.alive[0] = False
+        await world.pass_s(20)
+        world.follow(entry(1, LISTENS))
+        world.node.systemd.release()
+        await world.pass_s(0)
+        assert (world.health.restarts(), world.health.revived()) == ({}, 1)
 
 
 async def test_of_a_workload_one_is_restarted_after_the_other(

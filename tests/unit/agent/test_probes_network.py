@@ -14,15 +14,21 @@ from agent.ports import UnfitError
 
 HOST = "127.0.0.1"
 SOON_S = 5
+LATE_S = 0.2
 
 
 class Server:
-    """Answers every connection with the same bytes, then closes it; without any it hangs."""
+    """Answers every connection with the same bytes, then closes it; without any it hangs.
+
+    After `late_s`; one that `holds` a connection leaves it to the other side to close it.
+    """
 
     def __init__(self, answer: bytes | None) -> None:
         self.answer = answer
         self.asked: list[bytes] = []
         self.port = 0
+        self.late_s = 0.0
+        self.holds = False
         self.ended: list[asyncio.Future[None]] = []
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -30,10 +36,10 @@ class Server:
         mine = self.ended[-1]
         with suppress(ConnectionError, asyncio.IncompleteReadError):
             self.asked.append(await reader.readuntil(b"\r\n\r\n"))
-            if self.answer is None:
+            await asyncio.sleep(self.late_s)
+            writer.write(self.answer or b"")
+            if self.answer is None or self.holds:
                 await reader.read()
-            else:
-                writer.write(self.answer)
         writer.close()
         with suppress(ConnectionError):
             await writer.wait_closed()
@@ -105,6 +111,12 @@ async def test_an_endless_body_does_not_matter() -> None:
 async def test_who_does_not_answer_costs_the_timeout() -> None:
     async with serving(None) as server:
         assert await ask(server.port, timeout_s=0.05) == "no answer within 0.05 s"
+
+
+async def test_an_answer_at_the_last_moment_counts_though_the_server_keeps_the_connection() -> None:
+    async with serving(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine") as server:
+        server.late_s, server.holds = LATE_S, True
+        assert await ask(server.port, timeout_s=LATE_S + 0.05) == ""
 
 
 async def test_a_path_that_would_write_another_header_is_not_asked_for() -> None:
