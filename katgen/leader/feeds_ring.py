@@ -38,17 +38,28 @@ class Row:
 
     key: str
     namespace: str
-    document: Wire
+    _document: Wire | None
     order: tuple[Any, ...] = ()
     is_partial: bool = False
     _encoded: bytes = b""
 
     @property
+    def document(self) -> Wire:
+        """Return it as values, which nobody may change."""
+        if self._document is None:
+            return msgspec.json.decode(self._encoded, type=Wire)
+        return self._document
+
+    @property
     def encoded(self) -> bytes:
         """Return it as JSON."""
         if not self._encoded:
-            self._encoded = msgspec.json.encode(self.document)
+            self._encoded = msgspec.json.encode(self._document)
         return self._encoded
+
+    def fold(self) -> None:
+        """Keep only the JSON, a third of the size: it is the past, and seldom looked at."""
+        self._encoded, self._document = self.encoded, None
 
 
 @dataclass(eq=False, slots=True)
@@ -141,6 +152,8 @@ class Ring:
         for one in news:
             self._news.append(one)
             self._size += _size(one)
+            if one.before is not None:
+                one.before.fold()
             self._quiet = (self._quiet[0] + 1, self._quiet[1] + _size(one))
             due |= {(one.kind, ""), (one.kind, one.row.namespace)}
         if len(self._news) > self._news_max or self._size > self._bytes_max:
