@@ -9,6 +9,8 @@ from katgen.model.text import HealthCommand
 from katgen.model.types import HttpPath, Port, Seconds
 
 Period = Annotated[int, Field(strict=True, ge=1, le=86400)]
+Timeout = Annotated[int, Field(strict=True, ge=1, le=60)]
+"""It is how long a node may be kept waiting for one answer."""
 Threshold = Annotated[int, Field(strict=True, ge=1, le=100)]
 
 
@@ -43,7 +45,7 @@ class Probe(OneOf):
         default=0, description="Between the start and the first check."
     )
     period_seconds: Period = Field(default=10, description="Between two checks.")
-    timeout_seconds: Period = Field(default=3, description="A check that takes longer has failed.")
+    timeout_seconds: Timeout = Field(default=3, description="A check that takes longer has failed.")
     success_threshold: Threshold = Field(
         default=1, description="Successes in a row that make it healthy."
     )
