@@ -93,14 +93,16 @@ class Candidate:
 class Drafted:
     """The next plan, None if nothing is to be done; and what was left out of it, with its cause.
 
-    `considered` is the base with what is known of readiness by now, if that changes no decision:
-    it takes the base's place, so that the same is not worked out again.
+    `considered` is the base with what is known of readiness by now, if that changes no decision
+    about the rollouts `stepping`: it takes the base's place, so that the same is not worked out
+    again.
     """
 
     candidate: Candidate | None
     target: Target
     faults: Mapping[WorkloadKey, Fault] = field(default_factory=dict)
     considered: PlanState | None = None
+    stepping: frozenset[WorkloadKey] = frozenset()
 
 
 class _FaultyError(KatError):
@@ -143,7 +145,7 @@ def _drafted(given: Input, aim: Target, faults: Mapping[WorkloadKey, Fault]) -> 
     task = _Task(given, aim, step, inventory)
     made = _planned(task)
     if base is not None and is_same and not given.is_trial and not made.delta.workloads:
-        return Drafted(None, aim, faults, _as(made.state, base.plan))
+        return Drafted(None, aim, faults, _as(made.state, base.plan), step.due)
     return Drafted(_candidate(task, made.state), aim, faults)
 
 
@@ -229,15 +231,17 @@ def _planned(task: _Task) -> planning.Step:
             return planning.start(aim.specs, inventory, base.plan)
         if not aim.differs and not task.step.due:
             return _repeated(base.plan)
-        return planning.advance(base.state, aim.specs, task.changed, task.step.available)
+        available, lost = task.step.available, inventory.lost
+        return planning.advance(base.state, aim.specs, task.changed, available, lost)
     except RefusedError as err:
         faults = _blamed(err.problems, task.changed, Reason.UNSUPPORTED)
         raise _FaultyError(faults, _told(err.problems)) from err
 
 
 def _is_other(before: Inventory, now: Inventory) -> bool:
-    """Whether more has changed than who is ready."""
-    return bool(now.rested) or now != msgspec.structs.replace(before, available=now.available)
+    """Whether more has changed than who is ready, and which nodes are lost."""
+    same = msgspec.structs.replace(before, available=now.available, lost=now.lost)
+    return bool(now.rested) or now != same
 
 
 def _repeated(parent: Plan) -> planning.Step:

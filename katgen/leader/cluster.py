@@ -65,7 +65,7 @@ class Cluster:
     endpoints: dict[InstanceKey, str] = field(default_factory=dict)
     """The last state that agents told of instances: `katgen.endpoints`."""
     spoken: set[NodeName] = field(default_factory=set)
-    """Nodes that have told the states of all their instances since this leader began."""
+    """Nodes that have told the states of all their instances in the session that they have."""
     rolling: Mapping[WorkloadKey, str] = field(default_factory=dict)
     """Workloads whose instances are being replaced step by step, and why one stands still."""
     on_step: Callable[[], None] = lambda: None

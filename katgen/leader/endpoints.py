@@ -52,22 +52,28 @@ class Endpoints:
         self._owners: dict[InstanceKey, NodeName] = {}
         self._nodes: dict[NodeName, Subscriber] = {}
         self._early: dict[NodeName, EndpointRecords] = {}
+        self._known_of: set[NodeName] = set()
+        """Nodes that have told of all their instances since this leader began."""
         self._draining = Draining(self._known)
         self._news = asyncio.Event()
 
     # -- what sessions say
 
     def arrived(self, node: NodeName) -> None:
+        """Take note that a node begins anew: what it said before may be from before its boot."""
+        self._follow_plan()
+        self._early.pop(node, None)
+        self._cluster.spoken.discard(node)
+        self._subscribe(node)
+
+    def _subscribe(self, node: NodeName) -> None:
         """Have a node hear all that concerns it.
 
         That this is all there is, it hears only if every node has spoken since this leader began:
         what others know of a node that has not must stay.
         """
-        self._follow_plan()
         others = self._places.owners() - {node}
-        made = self._nodes[node] = Subscriber(
-            is_full=bool(others) and others <= self._cluster.spoken
-        )
+        made = self._nodes[node] = Subscriber(is_full=bool(others) and others <= self._known_of)
         made.pending = {
             one: record
             for one, record in self._records.items()
@@ -76,8 +82,9 @@ class Endpoints:
         self._news.set()
 
     def left(self, node: NodeName) -> None:
-        """Send a node nothing any more; what it said stands."""
+        """Send a node nothing any more; what it said stands, until it says more."""
         self._nodes.pop(node, None)
+        self._cluster.spoken.discard(node)
         self._draining.left(node)
 
     def told(self, node: NodeName, said: EndpointRecords) -> None:
@@ -102,7 +109,9 @@ class Endpoints:
                 self._take(node, one)
         self._chronicle.record(*(_noted(node, n) for n in said.notes if n.instance not in strange))
         if said.full:
-            self._cluster.spoken.add(node)
+            self._known_of.add(node)
+            if node in self._nodes:
+                self._cluster.spoken.add(node)
             self._cluster.may_step()
         self._cluster.notify()
         self._news.set()
@@ -159,7 +168,7 @@ class Endpoints:
         for node, said in early.items():
             self.told(node, EndpointRecords(said.records, full=True, notes=said.notes))
         for node in [*self._nodes]:
-            self.arrived(node)
+            self._subscribe(node)
 
     def _introduce(self, news: Mapping[NodeName, frozenset[str]]) -> None:
         for node, namespaces in news.items():

@@ -206,7 +206,8 @@ class Loop:
         images = resolved(self._stock.want.specs, self._resolver.pins, self._pinner)
         if await self._resolve(images):
             return False
-        self._pacing.look(self._cluster.plan)
+        plan = self._base.plan if self._base else None
+        self._pacing.look(plan, self._held(self._stock.want) | self._fetcher.waiting())
         given = self._input(images)
         if self._base is None and not given.inventory.nodes:  # a plan would be for nobody
             self._over(seen, given.want.specs.workloads.keys())
@@ -217,6 +218,8 @@ class Loop:
         if found.candidate is None:
             if found.considered is not None and self._base is not None:
                 self._base = replace(self._base, state=found.considered)
+                self._pacing.weighed(found.stepping, found.considered.plan)
+                return False  # what is not due any more may have come too late
             self._over(seen)
             return True
         if not found.candidate.plan.inventory.nodes:
@@ -231,6 +234,7 @@ class Loop:
 
     def _input(self, images: Resolved, trial: Trial | None = None) -> Input:
         want = trial.want if trial else self._stock.want
+        plan = self._base.plan if self._base else None
         return Input(
             want=want,
             images=images,
@@ -239,13 +243,15 @@ class Loop:
             inventory=self._inventory(want),
             held=self._held(want) | (frozenset(trial.faults) if trial else self._fetcher.waiting()),
             paces=self._pacing.paces,
-            look=self._pacing.sight(),
+            look=self._pacing.sight(plan),
             is_trial=trial is not None,
         )
 
     def _inventory(self, want: Wanted) -> Inventory:
         before = self._base.plan.inventory if self._base else machines.NOTHING
-        made = machines.inventory(want.nodes, self._cluster.facts, before, self._hearing.finished)
+        lost = self._pacing.sight(self._base.plan).missing if self._base else frozenset()
+        finished = self._hearing.finished
+        made = machines.inventory(want.nodes, self._cluster.facts, before, finished, lost)
         rested = self._rests.over(self._base.plan, self._cluster.reports) if self._base else ()
         return msgspec.structs.replace(made, rested=frozenset(rested)) if rested else made
 
@@ -409,6 +415,7 @@ class Loop:
         self._hearing.finished = machines.still_finished(self._hearing.finished, made.plan.specs)
         self._settled(made, dropped)
         self._pacing.committed(cluster.rendered, made.rendered)
+        self._pacing.weighed(made.changed, made.plan)
         cluster.committed, cluster.rendered = done, made.rendered
         for node in sorted(cluster.connected):
             self._ports.sessions.tell(node, Commit(done.signed))

@@ -20,10 +20,12 @@ def inventory(
     facts: Mapping[NodeName, Facts],
     before: Inventory,
     finished: Finished,
+    lost: frozenset[NodeName] = frozenset(),
 ) -> Inventory:
     """Return the inventory. A node that never reported is left out: nothing is known of it.
 
-    One that is not connected stays as the last plan has it. `before` is returned if all is equal.
+    One that is not connected stays as the last plan has it, also if it is `lost`. `before` is
+    returned if all is equal.
     """
     nodes: dict[NodeName, Node] = {}
     for document in sorted(documents, key=lambda one: one.metadata.name):
@@ -33,7 +35,9 @@ def inventory(
             old = before.nodes.get(name)
             nodes[name] = old if old is not None and old == node else node
     kept = before.nodes if dict(before.nodes) == nodes else nodes
-    made = msgspec.structs.replace(before, nodes=kept, finished=finished, rested=frozenset())
+    made = msgspec.structs.replace(
+        before, nodes=kept, finished=finished, rested=frozenset(), lost=lost & kept.keys()
+    )
     return before if made == before else made
 
 

@@ -1,16 +1,19 @@
 """The rollouts that are under way: how each gets on, kept in memory and shown to everybody.
 
-What is decided of them is in `stepping`. A leader that begins again finds them in the plan.
+What is decided of them is in `stepping` and `progress`. A leader that begins again finds them in
+the plan.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from katgen.leader import events, stepping
+from katgen.leader import events, progress
 from katgen.leader.bundles import touched
 from katgen.leader.clock import Clock
 from katgen.leader.cluster import Cluster
 from katgen.leader.events import Chronicle
 from katgen.leader.stepping import Look, Pace, Paces
+from katgen.names import NodeName, WorkloadKey
 from katgen.planned import Plan
 from katgen.render.cluster import Rendered
 
@@ -25,7 +28,7 @@ class Pacing:
     paces: Paces = field(default_factory=dict)
     _looked: float = 0.0
 
-    def sight(self) -> Look:
+    def sight(self, plan: Plan | None) -> Look:
         """Return what is known now."""
         cluster = self.cluster
         return Look(
@@ -35,30 +38,43 @@ class Pacing:
             spoken=cluster.spoken,
             lost=cluster.not_ready,
             now=self.clock.monotonic(),
+            missing=self._missing(plan),
         )
+
+    def _missing(self, plan: Plan | None) -> frozenset[NodeName]:
+        """Return the lost nodes; what the leader before knew of them holds until one is heard."""
+        cluster = self.cluster
+        if plan is None:
+            return frozenset()
+        known = plan.inventory.lost - cluster.heard.keys()
+        return (known | cluster.not_ready) & plan.inventory.nodes.keys()
 
     def begin(self, plan: Plan) -> None:
         """Take up the rollouts that a stored plan is in the middle of."""
-        self._put(stepping.begun(plan, self.clock.monotonic()))
+        self._put(progress.begun(plan, self.clock.monotonic()))
 
     def committed(self, before: Rendered | None, after: Rendered) -> None:
         """Take note of a plan, by its files."""
         plan, old = after.plan, before.plan if before else None
         if self.paces or plan.inventory.available:
-            now = self.clock.monotonic()
-            made = Pace(plan.generation, now, touched(before, after), now)
-            self._put(stepping.committed(self.paces, old, plan, made))
+            now, lost = self.clock.monotonic(), plan.inventory.lost
+            made = Pace(plan.generation, now, touched(before, after), now, lost=lost)
+            self._put(progress.committed(self.paces, old, plan, made))
 
-    def look(self, plan: Plan | None) -> None:
-        """Take in who is ready now, and how late it is."""
+    def weighed(self, keys: Collection[WorkloadKey], plan: Plan) -> None:
+        """Take note that a plan has been thought of for some workloads."""
+        self._put(progress.weighed(self.paces, keys, plan.inventory.lost))
+
+    def look(self, plan: Plan | None, held: Collection[WorkloadKey]) -> None:
+        """Take in who is ready now, who is held back, and how late it is."""
         if plan is None or not self.paces:
             return
-        before, sight = self.paces, self.sight()
+        before, sight = self.paces, self.sight(plan)
         self._looked = sight.now
-        self._put(stepping.followed(before, plan, sight))
+        self._put(progress.followed(before, plan, sight, held))
         for key, pace in self.paces.items():
-            if pace.stalled and not before[key].stalled:
-                said = events.of_workload(key, "ProgressDeadlineExceeded", pace.stalled)
+            if pace.stall is not None and before[key].stall is None:
+                said = events.of_workload(key, "ProgressDeadlineExceeded", pace.stall.text)
                 self.chronicle.record(said)
         for key in before.keys() - self.paces.keys():
             if key in plan.workloads:
@@ -69,10 +85,10 @@ class Pacing:
         """Return when to look again if nothing happens."""
         if plan is None:
             return None
-        return stepping.next_moment(self.paces, plan.specs, self._looked)
+        return progress.next_moment(self.paces, plan.specs, self._looked)
 
     def _put(self, paces: Paces) -> None:
         if paces != self.paces:
             self.paces = paces
-            self.cluster.rolling = {key: pace.stalled for key, pace in paces.items()}
+            self.cluster.rolling = {k: p.stall.text if p.stall else "" for k, p in paces.items()}
             self.cluster.notify()

@@ -1,12 +1,13 @@
 """What people are told of a rollout. Pure."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from katgen import names
 from katgen.endpoints import READY, States
 from katgen.model.probe import Probe
 from katgen.model.specs import WorkloadObjects
-from katgen.names import InstanceKey, WorkloadKey
+from katgen.names import InstanceKey, NodeName, WorkloadKey
 from katgen.planned import Placement, WorkloadPlan
 
 
@@ -44,19 +45,42 @@ def rolling(of: Subject) -> str:
     return f"{new} of {wanted(of.planned)} updated, {new - len(of.unready())} ready"
 
 
-def stalled(of: Subject, after_s: int, waits: str) -> str:
-    """Return why a rollout stands still; `waits` is what it waits for besides readiness."""
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """What a rollout waits for besides those that were never ready.
+
+    The nodes `behind` have not applied the plan of that generation.
+    """
+
+    behind: Sequence[NodeName]
+    generation: int
+    connected: Collection[NodeName]
+    lost: Collection[NodeName]
+    were_ready: Collection[InstanceKey]
+
+
+def stalled(of: Subject, waits: Waits, after_s: int) -> str:
+    """Return why a rollout stands still, `after_s` after its last step."""
     missing = of.unready()
     ready = len(of.new()) - len(missing)
     head = f"rollout of {of.key} stands still: {ready} of {wanted(of.planned)} new instances ready"
-    if missing:
-        one = missing[0]
-        probe = of.objects.workload.spec.container.readiness
-        why = f" ({probe_text(probe)})" if probe else ""
-        return f"{head}; {of.name(one)} on {one.node} is not ready for {after_s} s{why}"
-    if waits:
-        return f"{head}; {waits} for {after_s} s"
+    known = [one for one in missing if one.node not in waits.behind]
+    if known:
+        return f"{head}; {_unready(of, known[0], waits, after_s)}"
+    if waits.behind:
+        node = waits.behind[0]
+        lacks = "" if node in waits.connected else "is not connected and "
+        return f"{head}; node {node} {lacks}has not applied plan {waits.generation} for {after_s} s"
     return f"{head}; {refused(of.planned) or f'nothing has changed for {after_s} s'}"
+
+
+def _unready(of: Subject, one: Placement, waits: Waits, after_s: int) -> str:
+    name, probe = of.name(one), of.objects.workload.spec.container.readiness
+    if one.node in waits.lost:
+        return f"{name} is on {one.node}, which is not connected"
+    since = "any more" if name in waits.were_ready else f"for {after_s} s"
+    why = f" ({probe_text(probe)})" if probe else ""
+    return f"{name} on {one.node} is not ready {since}{why}"
 
 
 def starting(of: Subject) -> str:

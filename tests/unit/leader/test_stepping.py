@@ -1,4 +1,4 @@
-"""When a rollout may take its next step, what the planner hears of readiness, and how late it is.
+"""When a rollout may take its next step, and what the planner hears of readiness.
 
 Three instances of web run on a, b and c; a new revision has begun: 0-4 beside 0-1, 1-2 and 2-3.
 """
@@ -14,11 +14,8 @@ from katgen.leader.stepping import (
     Aim,
     Look,
     Pace,
+    Stall,
     Step,
-    begun,
-    committed,
-    followed,
-    next_moment,
     next_step,
 )
 from katgen.model.specs import Specs
@@ -94,9 +91,29 @@ def test_a_node_that_has_gone_on_to_a_later_plan_has_applied_this_one() -> None:
     assert step(look(*OLD, "0-4", reports=with_late(3, "applying"))).due
 
 
-def test_a_node_without_a_session_is_not_waited_for() -> None:
-    gone = look(*OLD, "0-4", reports=with_late(1), connected={*NODES} - {LATE})
-    assert step(gone).due == {WEB}
+def test_a_node_without_a_session_is_waited_for_until_it_is_lost() -> None:
+    gone = look(*OLD, "0-4", reports=with_late(1), connected={*NODES} - {LATE}, now=900.0)
+    plan = msgspec.structs.replace(MIDDLE, workloads={WEB: without(MIDDLE, LATE)})
+    assert not step(gone).due
+    assert not step(gone, plan=plan).due
+    assert step(replace(gone, lost={LATE}), plan=plan).due == {WEB}
+
+
+def test_a_node_that_has_left_the_cluster_is_not_waited_for() -> None:
+    nodes = {n: one for n, one in MIDDLE.inventory.nodes.items() if n != LATE}
+    rest = msgspec.structs.replace(MIDDLE.inventory, nodes=nodes)
+    plan = msgspec.structs.replace(MIDDLE, inventory=rest, workloads={WEB: without(MIDDLE, LATE)})
+    late = look("0-1", "1-2", "2-3", "0-4", reports=with_late(1), connected={*NODES} - {LATE})
+    pace = replace(PACE, touched=frozenset(NODES))
+    assert step(late, plan=plan, pace=pace).due == {WEB}
+
+
+def test_a_new_leader_waits_until_every_node_has_spoken() -> None:
+    silent = look(*OLD, "0-4", spoken={*NODES} - {LATE})
+    assert not step(silent).due
+    assert step(silent, pace=replace(PACE, touched=frozenset(NODES))).due == {WEB}
+    plan = msgspec.structs.replace(MIDDLE, workloads={WEB: without(MIDDLE, LATE)})
+    assert not step(replace(silent, connected={*NODES} - {LATE}, now=900.0), plan=plan).due
 
 
 def test_patience_with_a_node_that_does_not_follow_ends_unless_it_has_instances() -> None:
@@ -115,13 +132,20 @@ def without(plan: Plan, name: str) -> WorkloadPlan:
 
 
 def test_a_rollout_that_stands_still_takes_no_step() -> None:
-    found = step(look(*OLD, "0-4"), pace=replace(PACE, stalled="why"))
+    found = step(look(*OLD, "0-4"), pace=replace(PACE, stall=Stall("why")))
     assert found == Step({WEB: instances(*OLD)})
 
 
 def test_a_workload_that_is_held_back_takes_no_step() -> None:
     found = step(look(*OLD, "0-4"), aim=replace(AIM, held=frozenset({WEB})))
     assert found == Step({WEB: instances(*OLD)})
+
+
+def test_other_lost_nodes_make_a_step_due() -> None:
+    lost = look(*OLD, missing=frozenset({LATE}))
+    assert step(lost).due == {WEB}
+    assert not step(lost, pace=replace(PACE, lost=frozenset({LATE}))).due
+    assert not step(lost, pace=replace(PACE, stall=Stall("why"))).due
 
 
 def test_of_workloads_that_do_not_roll_nothing_is_told() -> None:
@@ -174,87 +198,3 @@ def test_nothing_on_a_lost_node_is_ready() -> None:
 
 def placed_on(name: str) -> list[Placement]:
     return [p for p in MIDDLE.workloads[WEB].placements if p.node == name]
-
-
-# --- progress ------------------------------------------------------------------------------------
-
-
-def test_a_rollout_begins_with_its_first_step_and_not_with_a_first_deployment() -> None:
-    assert committed({}, None, FIRST.plan, PACE) == {}
-    assert committed({}, FIRST.plan, MIDDLE, PACE) == {WEB: PACE}
-
-
-def test_another_plan_leaves_a_rollout_alone() -> None:
-    other = msgspec.structs.replace(MIDDLE, generation=3)
-    assert committed({WEB: PACE}, MIDDLE, other, replace(PACE, generation=3)) == {WEB: PACE}
-
-
-def test_a_step_also_waits_for_the_nodes_that_the_one_before_may_not_have_reached() -> None:
-    old, new = (
-        replace(PACE, touched=frozenset(NODES[:1])),
-        replace(PACE, touched=frozenset(NODES[1:2])),
-    )
-    found = committed({WEB: old}, FIRST.plan, MIDDLE, new)
-    assert found[WEB].touched == frozenset(NODES[:2])
-
-
-def test_a_leader_finds_the_rollouts_of_the_stored_plan() -> None:
-    assert begun(MIDDLE, 50.0) == {WEB: Pace(2, 50.0, None, 50.0)}
-    assert begun(FIRST.plan, 50.0) == {}
-
-
-def test_each_new_instance_that_becomes_ready_is_progress() -> None:
-    found = followed({WEB: PACE}, MIDDLE, look(*OLD, "0-4", now=120.0))
-    assert found[WEB] == replace(PACE, moved=120.0, ready=instances("0-4"))
-    again = followed(found, MIDDLE, look(*OLD, "0-4", now=130.0))
-    assert again == found
-
-
-def test_without_progress_a_rollout_stands_still_and_says_why() -> None:
-    plan = msgspec.structs.replace(MIDDLE, specs=with_deadline(30))
-    assert not followed({WEB: PACE}, plan, look(*OLD, now=129.0))[WEB].stalled
-    assert followed({WEB: PACE}, plan, look(*OLD, now=130.0))[WEB].stalled == (
-        "rollout of shop/web stands still: 0 of 3 new instances ready; "
-        f"shop/web/0-4 on {NEW_NODE} is not ready for 30 s (readiness: http :8080/ready)"
-    )
-
-
-def test_a_rollout_that_waits_for_a_node_says_so() -> None:
-    plan = msgspec.structs.replace(MIDDLE, specs=with_deadline(30))
-    late = look(*OLD, "0-4", now=130.0, reports=with_late(1))
-    pace = replace(PACE, ready=instances("0-4"))
-    assert followed({WEB: pace}, plan, late)[WEB].stalled == (
-        "rollout of shop/web stands still: 1 of 3 new instances ready; "
-        f"node {LATE} has not applied plan 2 for 30 s"
-    )
-
-
-def test_readiness_sets_a_rollout_going_again() -> None:
-    stalled = replace(PACE, stalled="why")
-    found = followed({WEB: stalled}, MIDDLE, look("0-4", now=900.0))
-    assert found[WEB] == replace(PACE, moved=900.0, ready=instances("0-4"))
-
-
-def test_a_rollout_is_over_when_all_are_new_and_ready() -> None:
-    planned = MIDDLE.workloads[WEB]
-    new = [msgspec.structs.replace(p, revision=planned.revision) for p in planned.placements[:3]]
-    done = msgspec.structs.replace(planned, placements=tuple(new))
-    plan = msgspec.structs.replace(MIDDLE, workloads={**MIDDLE.workloads, WEB: done})
-    every = [f"{p.ordinal}-{p.incarnation}" for p in new]
-    assert followed({WEB: PACE}, plan, look(*every)) == {}
-    assert followed({WEB: PACE}, plan, look(*every[1:])) != {}
-
-
-def test_the_next_moment_is_the_end_of_patience_then_the_deadline() -> None:
-    written_for = with_deadline(60)
-    assert next_moment({WEB: PACE}, written_for, 100.0) == 100.0 + PATIENCE_S
-    assert next_moment({WEB: PACE}, written_for, 140.0) == 160.0
-    assert next_moment({WEB: replace(PACE, stalled="why")}, written_for, 140.0) is None
-
-
-def with_deadline(seconds: int) -> Specs:
-    return written(
-        "localhost/web:2",
-        updateStrategy={"progressDeadlineSeconds": seconds},
-        container={"readiness": {"http": {"path": "/ready", "port": 8080}}},
-    )
