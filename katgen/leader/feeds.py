@@ -34,8 +34,14 @@ class Feed(Protocol):
     async def refresh(self, kind: str) -> None:
         """Take in what is there now, if it does not come by itself."""
 
-    def rows(self, kind: str) -> list[Row]:
-        """Return what is there, in order."""
+    def rows(self, kind: str, namespace: str = "") -> list[Row]:
+        """Return what is there, in order; '' is every namespace."""
+
+    def page(self, kind: str, namespace: str, after: str, limit: int) -> tuple[list[Row], int]:
+        """Return some of the rows after a key ('' for the first), and how many more there are.
+
+        Raises ValueError if no row has the key.
+        """
 
     def version(self, kind: str) -> str:
         """Return where a watch begins that has seen all of it."""
@@ -182,11 +188,10 @@ def _fits(selection: Selection, row: Row | None) -> bool:
     return selection.takes(row.document)
 
 
-def chosen(rows: list[Row], selection: Selection) -> list[Row]:
+def chosen(feed: Feed, kind: str, selection: Selection) -> list[Row]:
     """Return the rows that are meant."""
-    space = selection.namespace
-    mine = [row for row in rows if row.namespace == space] if space else rows
-    return [row for row in mine if selection.takes(row.document)] if selection.is_narrow else mine
+    rows = feed.rows(kind, selection.namespace)
+    return [row for row in rows if selection.takes(row.document)] if selection.is_narrow else rows
 
 
 def first_lines(rows: list[Row], what: str = "ADDED") -> Iterator[bytes]:

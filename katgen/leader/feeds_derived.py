@@ -85,9 +85,18 @@ class DerivedFeed:
         """Return where a watch begins that has seen all of this."""
         return self._written(self._count)
 
-    def rows(self, _: str) -> list[Row]:
+    def rows(self, _: str, namespace: str = "") -> list[Row]:
         """Return what was there at the last look, in its order."""
-        return sorted(self._rows.values(), key=lambda row: row.order)
+        every = self._rows.values()
+        mine = [row for row in every if row.namespace == namespace] if namespace else every
+        return sorted(mine, key=lambda row: row.order)
+
+    def page(self, kind: str, namespace: str, after: str, limit: int) -> tuple[list[Row], int]:
+        """Return some of the rows after a key, and how many more there are. Raises ValueError."""
+        rows = self.rows(kind, namespace)
+        first = [row.key for row in rows].index(after) + 1 if after else 0
+        shown = rows[first : first + limit]
+        return shown, len(rows) - first - len(shown)
 
     async def number(self, version: str) -> int:
         """Return the number of the first news after a version. Raises GoneError, ValueError."""

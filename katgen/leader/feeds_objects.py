@@ -9,7 +9,7 @@ import asyncio
 import logging
 import re
 import secrets
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections import Counter
 from collections.abc import (
     AsyncGenerator,
@@ -47,6 +47,7 @@ _STORED: Final = 999_999
 """Within a revision: above its stored changes, below the news of statuses that came after them."""
 _VERSION: Final = re.compile(r"(\d{1,16})(?:\.(\d{1,6})|-([0-9a-f]{8})\.(\d{1,12}))?", re.ASCII)
 _WORKLOAD: Final = "Workload"
+_AFTER_SLASH: Final = chr(ord("/") + 1)
 
 Statuses = Callable[[Sequence[WorkloadKey]], Mapping[WorkloadKey, WorkloadStatus]]
 
@@ -66,6 +67,13 @@ class _Kind:
     def drop(self, key: str) -> None:
         if self.rows.pop(key, None) is not None:
             del self.order[bisect_left(self.order, key)]
+
+    def within(self, namespace: str) -> tuple[int, int]:
+        """Return from where to where a namespace is in the order."""
+        if not namespace:
+            return 0, len(self.order)
+        first, end = f"{namespace}/", f"{namespace}{_AFTER_SLASH}"
+        return bisect_left(self.order, first), bisect_left(self.order, end)
 
 
 class ObjectsFeed:
@@ -264,10 +272,22 @@ class ObjectsFeed:
         match = _VERSION.fullmatch(version)
         return match is not None and match[3] == self._start
 
-    def rows(self, kind: str) -> list[Row]:
+    def rows(self, kind: str, namespace: str = "") -> list[Row]:
         """Return the objects of a kind by namespace and name."""
-        found = self._kinds.get(kind)
-        return [found.rows[key] for key in found.order] if found else []
+        found = self._kind(kind)
+        first, end = found.within(namespace)
+        return [found.rows[key] for key in found.order[first:end]]
+
+    def page(self, kind: str, namespace: str, after: str, limit: int) -> tuple[list[Row], int]:
+        """Return some of the rows after a key, and how many more there are. Raises ValueError."""
+        found = self._kind(kind)
+        first, end = found.within(namespace)
+        if after:
+            if after not in found.rows:
+                raise ValueError(after)
+            first = max(first, bisect_right(found.order, after))
+        keys = found.order[first : min(end, first + limit)]
+        return [found.rows[key] for key in keys], max(0, end - first - len(keys))
 
     async def number(self, version: str) -> int:
         """Return the number of the first news after a version. Raises GoneError, ValueError.

@@ -16,7 +16,7 @@ from aiohttp import web
 from katgen.leader.auth import CALLER, REQUEST_ID, Answer, judge_again
 from katgen.leader.errors import DeniedError, GoneAnswerError, InputError
 from katgen.leader.feeds import FEEDS, Feed, Watch, bookmark, chosen, first_lines
-from katgen.leader.feeds_ring import GoneError, Row, line
+from katgen.leader.feeds_ring import GoneError, News, Row, line
 from katgen.leader.limits import TURNSTILE
 from katgen.leader.routes.wire import JSON, LINES, flag, whole
 from katgen.leader.selectors import Selection, selection
@@ -65,8 +65,7 @@ async def listing(
     token = request.query.get("continue", "")
     if token:
         return await _next_page(feed, kind, wanted, limit, token)
-    rows = chosen(feed.rows(kind), wanted)
-    return _page(kind, wanted, _Page(rows, limit, feed.version(kind)))
+    return _page(kind, wanted, _first_page(feed, kind, wanted, limit))
 
 
 # --- pages ---------------------------------------------------------------------------------------
@@ -74,24 +73,35 @@ async def listing(
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """Some of the rows of a version; `limit` 0 means all."""
+    """Rows as of a version, and how many more there are."""
 
     rows: Sequence[Row]
-    limit: int
+    left: int
     version: str
 
 
+def _cut(rows: Sequence[Row], limit: int, version: str) -> _Page:
+    """Return the first rows; `limit` 0 means all."""
+    shown = rows[:limit] if limit else rows
+    return _Page(shown, len(rows) - len(shown), version)
+
+
 def _page(kind: str, wanted: Selection, page: _Page) -> web.Response:
-    shown = page.rows[: page.limit] if page.limit else page.rows
-    left = len(page.rows) - len(shown)
     metadata: dict[str, str | int] = {"resourceVersion": page.version}
-    if left:
-        metadata["continue"] = _token(page.version, shown[-1].key)
+    if page.left:
+        metadata["continue"] = _token(page.version, page.rows[-1].key)
         if not wanted.is_narrow:  # as in Kubernetes
-            metadata["remainingItemCount"] = left
+            metadata["remainingItemCount"] = page.left
     head = msgspec.json.encode({"kind": f"{kind}List", "metadata": metadata})
-    items = b",".join(row.encoded for row in shown)
+    items = b",".join(row.encoded for row in page.rows)
     return web.Response(body=b'%b,"items":[%b]}' % (head[:-1], items), content_type=JSON)
+
+
+def _first_page(feed: Feed, kind: str, wanted: Selection, limit: int) -> _Page:
+    version = feed.version(kind)
+    if limit and not wanted.is_narrow:
+        return _Page(*feed.page(kind, wanted.namespace, "", limit), version)
+    return _cut(chosen(feed, kind, wanted), limit, version)
 
 
 async def _next_page(
@@ -99,27 +109,37 @@ async def _next_page(
 ) -> web.Response:
     version, after = _from_token(token)
     try:
-        rows = _as_of(feed, kind, await feed.number(version))
+        number = await feed.number(version)
+        news = _news_since(feed, kind, number)
+        if limit and not wanted.is_narrow and not news:
+            rows, left = feed.page(kind, wanted.namespace, after, limit)
+            return _page(kind, wanted, _Page(rows, left, version))
+        every = _as_of(feed.rows(kind), news)
+        first = [row.key for row in every].index(after) + 1
     except GoneError as err:
         what = f"this list can no longer be continued: {err}; begin it again"
         raise GoneAnswerError(what) from err
     except ValueError as err:
         raise _bad_token() from err
-    keys = [row.key for row in rows]
-    if after not in keys:
-        raise _bad_token()
-    rest = chosen(rows[keys.index(after) + 1 :], wanted)
-    return _page(kind, wanted, _Page(rest, limit, version))
+    rest = [row for row in every[first:] if _is_meant(row, wanted)]
+    return _page(kind, wanted, _cut(rest, limit, version))
 
 
-def _as_of(feed: Feed, kind: str, number: int) -> list[Row]:
-    """Return what was there before some news, in order. Raises GoneError."""
+def _is_meant(row: Row, wanted: Selection) -> bool:
+    is_here = not wanted.namespace or row.namespace == wanted.namespace
+    return is_here and (not wanted.is_narrow or wanted.takes(row.document))
+
+
+def _news_since(feed: Feed, kind: str, number: int) -> list[News]:
+    """Return the news of a kind from a number on. Raises GoneError."""
     since = feed.ring.since(number, feed.ring.end - number)
-    mine = [news for news in since if news.kind == kind]
-    if not mine:
-        return feed.rows(kind)
-    rows = {row.key: row for row in feed.rows(kind)}
-    for news in reversed(mine):
+    return [news for news in since if news.kind == kind]
+
+
+def _as_of(now: list[Row], since: Sequence[News]) -> list[Row]:
+    """Return what was there before some news, in order. Raises GoneError."""
+    rows = {row.key: row for row in now}
+    for news in reversed(since):
         if news.before is None:
             rows.pop(news.row.key, None)
         elif news.before.is_partial:
@@ -188,7 +208,7 @@ async def _begin(feed: Feed, kind: str, wanted: Selection, version: str) -> _Beg
         except ValueError as err:
             what = f"resourceVersion: {version[:60]!r} is none; give what a list or a watch gave"
             raise InputError(what, status=HTTPStatus.BAD_REQUEST) from err
-    rows = chosen(feed.rows(kind), wanted)
+    rows = chosen(feed, kind, wanted)
     place = bookmark(kind, feed.version(kind))
 
     def first() -> Iterator[bytes]:
@@ -207,7 +227,7 @@ def _with_statuses(feed: Feed, watch: Watch, wanted: Selection) -> _Begun:
     def first() -> Iterator[bytes]:
         while lines := watch.take():
             yield lines
-        rows, place = chosen(feed.rows("Workload"), wanted), watch.bookmark()
+        rows, place = chosen(feed, "Workload", wanted), watch.bookmark()
         yield from first_lines(rows, "MODIFIED")
         yield place
 
