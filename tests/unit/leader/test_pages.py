@@ -1,7 +1,9 @@
 """Lists of the API: pages of one revision, selectors, and writes that are only tried."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
+import msgspec
 import pytest
 
 from katgen.leader.answers import Instance
@@ -10,7 +12,7 @@ from katgen.leader.limits import Limits, Rate
 from katgen.leader.store.limits import Memory
 from katgen.leader.store.memory import MemoryStore
 from katgen.names import InstanceKey
-from tests.unit.leader.api import N1, Api, Told, api
+from tests.unit.leader.api import N1, WEB, Api, Told, api
 from tests.unit.leader.given import config, secret, workload
 
 CONFIGS = "/v1alpha1/n/default/configs"
@@ -56,6 +58,35 @@ async def test_a_page_says_how_many_are_left(kat: Api) -> None:
     last = await kat.get(f"{CONFIGS}?continue={page['metadata']['continue']}")
     assert [one["metadata"]["name"] for one in last["items"]] == ["c", "d", "e"]
     assert last["metadata"].keys() == {"resourceVersion"}
+
+
+def within(namespace: str, name: str) -> str:
+    return config(name).replace(f"name: {name}", f"name: {name}, namespace: {namespace}")
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 10])
+async def test_pages_of_a_namespace_end_with_it(kat: Api, limit: int) -> None:
+    """Names that begin alike stand next to each other, whatever is sorted."""
+    spaces = ("shop", "shop-x", "shop0", "sho")
+    await put(kat, *(within(space, f"{space}-{name}") for space in spaces for name in "abc"))
+    for space in spaces:
+        found: list[str] = []
+        page: dict[str, Any] = {"metadata": {"continue": ""}}
+        while (token := page["metadata"].get("continue")) is not None:
+            page = await kat.get(f"/v1alpha1/n/{space}/configs?limit={limit}&continue={token}")
+            found += [one["metadata"]["name"] for one in page["items"]]
+        assert found == [f"{space}-{name}" for name in "abc"]
+
+
+async def test_instances_come_in_pages_of_their_own_order() -> None:
+    every = [
+        msgspec.structs.replace(WEB, key=InstanceKey(f"default/web/{n}-1")) for n in (2, 10, 9)
+    ]
+    async with api(Told(instances_=every)) as kat:
+        page = await kat.get("/v1alpha1/instances?limit=2")
+        rest = await kat.get(f"/v1alpha1/instances?continue={page['metadata']['continue']}")
+    found = [one["metadata"]["name"] for one in (*page["items"], *rest["items"])]
+    assert (found, len(rest["items"])) == (["web/2-1", "web/9-1", "web/10-1"], 1)
 
 
 async def test_pages_go_on_with_the_next_leader() -> None:
