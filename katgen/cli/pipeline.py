@@ -72,30 +72,12 @@ def _with_facts_of(parent: Plan, known: Inventory, *, is_given: bool) -> Invento
 
 
 def planned(loaded: Loaded) -> Plan:
-    """Return the plan.
-
-    Raises RefusedError with every invariant that it breaks, or if an instance would go on at an
-    older revision for want of a node: what such an instance holds stands in no plan yet.
-    """
+    """Return the plan. Raises RefusedError with every invariant that it breaks."""
     made = plan.make_plan(loaded.specs, loaded.inventory, loaded.parent)
-    problems = [*check.check(made, loaded.parent), *_left_behind(made)]
+    problems = check.check(made, loaded.parent)
     if problems:
         raise RefusedError(problems)
     return made
-
-
-def _left_behind(made: Plan) -> list[Problem]:
-    behind = {
-        key: sum(placement.revision != one.revision for placement in one.placements)
-        for key, one in made.workloads.items()
-    }
-    what = "{} of its instances run an older revision, and no node can take the new one"
-    hint = "make room for it, or loosen what it asks of a node"
-    return [
-        Problem(Source(path=key), what.format(number), hint)
-        for key, number in behind.items()
-        if number
-    ]
 
 
 def unplaced(made: Plan) -> list[Problem]:
@@ -104,8 +86,9 @@ def unplaced(made: Plan) -> list[Problem]:
 
 
 def _lacking(key: WorkloadKey, one: WorkloadPlan) -> Problem:
-    lacking = len(one.unplaced)
-    wanted = lacking + len(one.placements)
+    without = {unplaced.ordinal for unplaced in one.unplaced}
+    lacking = len(without)
+    wanted = len(without.union(placement.ordinal for placement in one.placements))
     has = "has" if lacking == 1 else "have"
     reasons = "; ".join(
         f"{refusal.reason} ({counted(refusal.count, 'node')})"
@@ -114,4 +97,7 @@ def _lacking(key: WorkloadKey, one: WorkloadPlan) -> Problem:
     what = (
         f"{lacking} of {counted(wanted, 'instance')} {has} no node: {reasons or 'there is no node'}"
     )
+    staying = len({p.ordinal for p in one.placements if p.ordinal in without})
+    if staying:
+        what += f"; {staying} {'goes on as it is' if staying == 1 else 'go on as they are'}"
     return Problem(Source(path=key), what, f"katcall explain --offline {key} says more")

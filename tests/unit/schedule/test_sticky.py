@@ -81,6 +81,15 @@ def test_what_runs_goes_on_until_its_successor_has_a_place() -> None:
     assert (ids(larger), reasons(larger)) == (["0-2"], {})
 
 
+def test_what_goes_on_is_counted_with_what_it_requested_itself() -> None:
+    one = inventory(node("a", cpu="4"))
+    parent = make_plan(specs(workload("web", 1, container=requests("1"))), one)
+    large = workload("web", 1, container=requests("8"), source=NEW)
+    both = specs(large, workload("other", 1, container=requests("3")))
+    plan = make_plan(both, one, make_plan(specs(large), one, parent))
+    assert (ids(plan), places(plan, "shop/other")) == (["0-1"], {"0": "a"})
+
+
 def test_scaling_down_removes_the_highest_ordinals() -> None:
     parent = make_plan(specs(workload("web", 4)), TWO)
     plan = make_plan(specs(workload("web", 2)), TWO, parent)
