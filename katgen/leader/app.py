@@ -68,13 +68,17 @@ def make_app(services: Services, manners: Manners | None = None) -> web.Applicat
 
 async def _followed(app: web.Application) -> AsyncIterator[None]:
     """Follow the store for as long as the application runs; writes live on that, too."""
-    feeds = app[FEEDS]
-    following = asyncio.create_task(feeds.run(), name="follow the store")
-    app[SERVICES].objects.follow(feeds.objects)
+    feeds, services = app[FEEDS], app[SERVICES]
+    following = (
+        asyncio.create_task(feeds.run(), name="follow the store"),
+        asyncio.create_task(services.tokens.run(), name="follow the tokens"),
+    )
+    services.objects.follow(feeds.objects)
     yield
-    following.cancel()
-    with suppress(asyncio.CancelledError):
-        await following
+    for task in following:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 async def _watches_end(app: web.Application) -> None:

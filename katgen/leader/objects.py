@@ -103,7 +103,10 @@ class Objects:
         return tuple((await self.snapshot()).objects.values())
 
     async def get(self, key: ObjectKey) -> Stored | None:
-        """Return an object."""
+        """Return an object, with all that was written here."""
+        feed = self._feed
+        if feed is not None and await feed.caught_up(self.written):
+            return feed.objects.get(key)
         item = await self._store.get(key.path)
         return _stored(item) if item else None
 

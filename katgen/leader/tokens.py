@@ -1,21 +1,29 @@
-"""Bearer tokens of people: `kat_<id>_<secret>`. The store has only the secret's hash."""
+"""Bearer tokens of people: `kat_<id>_<secret>`. The store has only the secret's hash.
 
+A watch of the store keeps them in memory, so that a leader knows people while its etcd is away.
+"""
+
+import asyncio
 import hashlib
 import hmac
+import logging
 import re
 import secrets
 from base64 import urlsafe_b64encode
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
 
-from katgen.leader.store import Store
+from katgen.leader.store import Change, CompactedError, Store, StoreError
 
 PREFIX: Final = "tokens/"
 _SECRET_BYTES: Final = 32
 _TOKEN: Final = re.compile(r"kat_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 _NOBODY: Final = "0" * 64
+_RETRY_S: Final = 5.0
+_LOG: Final = logging.getLogger(__name__)
 
 
 class Token(msgspec.Struct, frozen=True):
@@ -50,19 +58,79 @@ def make_token(name: str, role: str, created: str) -> NewToken:
 
 
 class Tokens:
-    """The tokens that are stored."""
+    """The tokens that are stored. `run` keeps them in memory; without it the store is asked."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._known: dict[str, Token] = {}
+        """By their paths."""
+        self._is_current = False
+
+    async def run(self) -> None:
+        """Follow the store, for ever."""
+        while True:
+            try:
+                revision = await self._load()
+                async for changes in self._store.watch(PREFIX, revision):
+                    self._take(changes)
+            except CompactedError:
+                self._is_current = False
+                _LOG.info("the watch of tokens fell behind, reading them anew")
+            except StoreError as err:
+                self._is_current = False
+                _LOG.warning("tokens cannot be watched, trying again in 5 s: %s", err)
+                await asyncio.sleep(_RETRY_S)
+            except Exception:  # noqa: BLE001 -- one that was deleted must not live on in memory
+                self._is_current = False
+                _LOG.exception("following the tokens failed, reading them anew in 5 s")
+                await asyncio.sleep(_RETRY_S)
 
     async def find(self, text: str) -> Token | None:
-        """Return what a token stands for, or None. The time taken tells nothing of the secret."""
+        """Return what a token stands for, or None. The time taken tells nothing of the secret.
+
+        Raises StoreError if it was never seen, and the store is away.
+        """
         match = _TOKEN.fullmatch(text)
-        item = await self._store.get(f"{PREFIX}{match[1]}") if match else None
-        token = msgspec.json.decode(item.value, type=Token) if item else None
+        token = await self._at(f"{PREFIX}{match[1]}") if match else None
         given = _hash(match[2]) if match else _NOBODY[::-1]
         is_right = hmac.compare_digest(given, token.hash if token else _NOBODY)
         return token if token and is_right else None
+
+    async def _at(self, path: str) -> Token | None:
+        known = self._known.get(path)
+        if known is not None and self._is_current:
+            return known
+        try:
+            item = await self._store.get(path)
+        except StoreError:
+            if known is None:
+                raise
+            return known  # as it was when the store was last there
+        return _read(path, item.value) if item else None
+
+    async def _load(self) -> int:
+        """Read all of them and return the store's revision. Raises StoreError."""
+        listing = await self._store.list(PREFIX)
+        found = {item.key: _read(item.key, item.value) for item in listing.items}
+        self._known = {path: token for path, token in found.items() if token is not None}
+        self._is_current = True
+        return listing.revision
+
+    def _take(self, changes: Iterable[Change]) -> None:
+        for change in changes:
+            token = None if change.value is None else _read(change.key, change.value)
+            if token is None:
+                self._known.pop(change.key, None)
+            else:
+                self._known[change.key] = token
+
+
+def _read(path: str, value: bytes) -> Token | None:
+    try:
+        return msgspec.json.decode(value, type=Token)
+    except msgspec.DecodeError as err:
+        _LOG.warning("the record %s cannot be read, ignoring: %s", path, err)
+        return None
 
 
 def _hash(secret: str) -> str:
