@@ -21,13 +21,14 @@ from agent.endpoint_leaving import NOBODY, Leaving, put_leaving
 from agent.endpoint_memory import Remembering
 from agent.endpoint_records import Records, changed_namespaces
 from agent.endpoint_services import Services
-from agent.ports import NodePorts
+from agent.ports import NodePorts, UnfitError
 from katgen.endpoints import NamespaceServices, States
 from katgen.errors import KatError
 from katgen.names import InstanceKey
 from katgen.protocol import Complaint
 
 PROBLEM: Final = "endpoints"
+ASKED_S: Final = 5
 
 _log = logging.getLogger(__name__)
 
@@ -256,8 +257,15 @@ class Effects:
         """
         with self._trying("boot snapshots"):
             self.memory.last()
-            if not await self.node.systemd.is_stopping():
+            if not await self._is_stopping():
                 self._write_snapshots()
+
+    async def _is_stopping(self) -> bool:
+        try:
+            async with asyncio.timeout(ASKED_S):
+                return await self.node.systemd.is_stopping()
+        except TimeoutError as err:
+            raise UnfitError("systemd does not say whether the machine is going down") from err
 
     def _write_snapshots(self) -> None:
         states, texts = self.records.states, {}

@@ -30,7 +30,10 @@ _HEADER = "# Managed by KAT; an edit is reported as drift.\n"
 _INCLUDE_CLUSTER = f'include "{CLUSTER_FILE}"\n'
 _INCLUDE_SERVICES = 'include "/etc/kat/services/*.nft"\n'
 _INCLUDE_ENDPOINTS = 'include "/var/lib/kat/endpoints/*.nft"\n'
-"""Last, and in the same transaction: no load shows an instance that was known not to be ready."""
+"""Last, and in the same transaction: no load shows an instance that was known not to be ready.
+
+A line of its own: `kat-nft.service` leaves it out if what is included cannot be loaded.
+"""
 _TUNNEL_ONLY = """
 # Every other node's packets come through the tunnel, which knows their sources.
 add rule inet kat forged iifname != { "lo", "kat-br0", "kat0" } ip saddr $cluster_cidr drop

@@ -54,7 +54,7 @@ class Known:
         candidates = [c for one in self.shop.services for c in one.candidates]
         self.ready = {one.instance: READY for one in candidates}
         self.own = {
-            node: frozenset(c.instance for c in candidates if c.address.startswith(subnet))
+            node: {c.instance: c.address for c in candidates if c.address.startswith(subnet)}
             for node, subnet in (("a", "10.100.1."), ("b", "10.100.2."))
         }
         self.wanted = {node: Wanted() for node in self.own}

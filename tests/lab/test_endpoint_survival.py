@@ -27,6 +27,22 @@ KILLS, FLAPS = 6, 2
 IN_NAMES = """grep -Fq '"withdrawn":{}' /run/kat/endpoints/default.json"""
 ASKED = "dig +short +time=1 @10.100.0.1 ep.web.default.kat.cluster.local"
 TABLES = "nft list table inet kat && nft list table bridge kat"
+SNAPSHOT_OF_TWO = (
+    "test $(grep -o '10[.]100[.]0[.][0-9]*' /var/lib/kat/endpoints/default.json | wc -l) = 1"
+)
+"""A condition: at a boot, one of the three would be left out."""
+SLOW = """\
+apiVersion: kat/v1alpha1
+kind: Workload
+metadata: {{name: worker}}
+spec:
+  type: Service
+  source: {{image: "{image}"}}
+  container:
+    command: [sh, -c]
+    args: ["trap exit TERM; sleep infinity & wait"]
+    drainSeconds: 20
+"""
 WEB = """\
 apiVersion: kat/v1alpha1
 kind: Workload
@@ -160,6 +176,47 @@ def test_a_boot_with_nobody_there_has_what_the_agent_knew(
         until_all_answer(kat)
         assert kat.fetch(URL, tries=TRIES) == OTHERS
         kat.node.run(["sh", "-c", named(2)])
+
+
+def test_a_damaged_snapshot_keeps_no_rules_from_being_loaded(kat: OneNode) -> None:
+    with stopped(kat):
+        kat.node.put("/var/lib/kat/endpoints/default.nft", b"add element inet kat nowhere { 1 }\n")
+        kat.node.run(["systemctl", "reload", "kat-nft.service"])
+        assert kat.fetch(URL, tries=TRIES) == ALL
+        power.crash(kat.node)
+        boot(kat.node)
+        kat.node.run(["systemctl", "is-active", "kat-nft.service"])
+        until_all_answer(kat)
+        assert kat.fetch(URL, tries=TRIES) == ALL
+        said = kat.node.run(["journalctl", "-b", "-o", "cat", "-u", "kat-nft.service"]).stdout
+        assert "loading without what was known of endpoints" in said
+    until(kat.node, f"{leads_to_others(kat)} && ! {leads_to_bad(kat)}")
+
+
+def test_rules_that_are_wrong_themselves_are_not_loaded_in_part(kat: OneNode) -> None:
+    with stopped(kat):
+        before = kat.node.run(["sh", "-c", TABLES]).stdout
+        kat.node.run(["sh", "-c", "cp -a /etc/kat/kat.nft /root; echo nonsense >>/etc/kat/kat.nft"])
+        ran = kat.node.run(["systemctl", "reload", "kat-nft.service"], check=False)
+        kat.node.run(["mv", "/root/kat.nft", "/etc/kat/kat.nft"])
+        assert ran.code != 0
+        assert kat.node.run(["sh", "-c", TABLES]).stdout == before
+
+
+def test_a_machine_that_goes_down_during_an_apply_leaves_nobody_out(kat: OneNode) -> None:
+    """Instances stop beside the agent, which waits for the apply under way."""
+    kat.apply(SLOW.format(image=kat.image))
+    until(kat.node, f"{SNAPSHOT_OF_TWO} && {named(2)}", within_s=90)
+    kat.node.run(["systemctl", "disable", "-q", *DAEMONS])
+    try:
+        kat.node.run(["sh", "-c", "katcall delete workload worker >/dev/null 2>&1 &"])
+        until(kat.node, "grep -q draining /run/kat/endpoints.json")
+        power.reboot(kat.node)
+        until_all_answer(kat)
+        assert kat.fetch(URL, tries=TRIES) == OTHERS
+        kat.node.run(["sh", "-c", named(2)])
+    finally:
+        kat.node.run(["systemctl", "enable", "-q", "--now", *DAEMONS])
 
 
 def until_all_answer(kat: OneNode) -> None:

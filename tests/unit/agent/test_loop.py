@@ -1,6 +1,7 @@
 """The agent as a whole, on a machine in memory, with a leader that says what the test wants."""
 
 import asyncio
+import json
 from collections.abc import Callable
 
 import pytest
@@ -28,10 +29,12 @@ from katgen.protocol import (
 from tests.fakes import FakeNode, KilledError
 from tests.unit.agent.cluster import IMAGE, TARGET, instance, rules, target_unit
 from tests.unit.agent.leader import FakeLeader, Running, running
+from tests.unit.agent.traffic import services_file, web
 
 WEB = (rules(), target_unit(), instance(0, 1))
 SECOND = instance(1, 2)
 CONTAINER = "kat.shop.web.0-1"
+SNAPSHOT = "/var/lib/kat/endpoints/shop.json"
 
 
 def verdicts(agent: Running) -> list[Verdict]:
@@ -381,6 +384,36 @@ async def test_after_a_rollback_a_leader_is_heard_but_not_followed() -> None:
         node.files.take(state.HOLD)
         await agent.pass_time(60)
         assert agent.applied() == 1
+
+
+async def test_a_stop_leaves_what_is_so_when_it_comes_whatever_stops_after() -> None:
+    node, more = fit(), (services_file(web(0, 1)),)
+    async with running(node) as agent:
+        agent.leader.plan(1, *WEB, *more)
+        agent.leader.commit(1)
+        await agent.until(lambda: agent.applied() == 1 and agent.sync() == "in sync")
+        await agent.pass_time(61)
+        assert withdrawn_at_boot(node) == {}
+        node.systemd.slow.add("kat.shop.web.1-2.service")
+        agent.leader.plan(2, *WEB, SECOND, *more)
+        agent.leader.commit(2)
+        await agent.until(lambda: node.files.stat(state.JOURNAL) is not None)
+        node.systemd.crash(f"{CONTAINER}.service")
+        await agent.pass_time(0.2)
+        agent.stopping.set()
+        await agent.pass_time(0)
+        assert not agent.task.done()
+        assert withdrawn_at_boot(node) == {"web": ["10.100.0.10"]}
+        node.systemd.stopping = True
+        node.files.take(SNAPSHOT)
+        node.systemd.release()
+        await asyncio.wait_for(agent.task, 5)
+        assert SNAPSHOT not in node.files.tree
+
+
+def withdrawn_at_boot(node: FakeNode) -> object:
+    """Return what names leave out after a boot without an agent."""
+    return json.loads(node.files.tree[SNAPSHOT].content)["withdrawn"]
 
 
 async def test_a_stop_lets_the_apply_under_way_end() -> None:
