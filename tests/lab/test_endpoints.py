@@ -22,6 +22,8 @@ NAME = "ep.web.default.kat.cluster.local"
 ALL = {"web-0", "web-1", "web-2"}
 URL = f"http://{VIRTUAL_ADDRESS}/"
 SLOW = "cgi-bin/slow"
+RESENT_S = 1
+"""After which a connection is asked for again if nobody has answered."""
 TRIES = 40
 """One of three, missed with probability (2/3)^40."""
 WEB = """\
@@ -211,6 +213,16 @@ def test_scaling_down_loses_no_request(kat: OneNode) -> None:
         until(kat.node, "test $(podman ps -q --filter name=kat.default.web | wc -l) = 1")
     assert asked.failed == []
     assert set(asked.answers) == ALL
+
+
+def test_scaling_up_sends_nobody_where_no_container_is_yet(kat: OneNode) -> None:
+    kat.apply(web(kat, 1))
+    until(kat.node, ready(1))
+    with load(kat.node, URL, rate=100) as asked:
+        kat.apply(web(kat, 4))
+        until(kat.node, ready(4))
+    assert asked.failed == []
+    assert asked.slowest < RESENT_S
 
 
 def test_what_is_deleted_answers_the_requests_that_it_has(kat: OneNode) -> None:
