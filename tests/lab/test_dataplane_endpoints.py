@@ -191,6 +191,16 @@ def test_a_udp_client_goes_on_elsewhere_once_its_connection_is_forgotten(known: 
         assert client.ask() in left.keys() - {first}
 
 
+def test_connections_that_take_too_long_are_forgotten_as_far_as_that_goes(known: Known) -> None:
+    script = "import sys; from agent.netlink_conntrack import forget_udp; forget_udp({%r: []}, 0)"
+    argv = ["env", f"PYTHONPATH={REPOSITORY}", sys.executable, "-c", script % WEB]
+    with asking(known.net, CLIENT, WEB, 53) as client:
+        client.ask()
+        said = known.net.run("a", ["sh", "-c", '"$@" 2>&1 || true', "sh", *argv]).stdout
+        assert "TimeoutError" in said
+        assert forget(known.net, "a", {WEB: []}) == 0
+
+
 def test_with_affinity_only_clients_of_who_left_move_and_they_come_back(known: Known) -> None:
     (pinned,) = known.net.names(CLIENT, "tcp", CACHE, 80, 3)
     other = "cache-1" if pinned == "cache-0" else "cache-0"

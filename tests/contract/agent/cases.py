@@ -104,6 +104,10 @@ async def a_program_is_run_and_its_end_told(world: World) -> None:
     assert await systemd.loaded("check-*") == ()
 
 
+async def a_machine_that_stays_up_is_not_about_to_stop(world: World) -> None:
+    assert not await world.ports.systemd.is_stopping()
+
+
 async def a_running_unit_has_a_cgroup_and_others_have_none(world: World) -> None:
     world.service("kat.c9.service")
     await world.ports.systemd.start("kat.c9.service", START_S)

@@ -306,6 +306,14 @@ async def test_snapshots_go_before_services_change_and_new_ones_are_there_before
         assert made.stage.node.files.tree[f"{SNAPSHOT}.nft"].content.decode().split() == [ONE]
 
 
+async def test_what_a_cut_apply_left_for_loads_goes_before_services_change() -> None:
+    async with served(drain_seconds=0, leader=False) as made:
+        made.stage.node.files.put(LEAVING, b"add element inet kat ns-gone { 10.100.0.9 }\n")
+        await made.apply(*FIRST)
+        expected = [f"files.delete {LEAVING}", f"files.write {FOLDER}/shop.json"]
+        assert steps(made, *expected)[:2] == expected
+
+
 async def test_of_a_namespace_that_leaves_nothing_stays() -> None:
     async with served(drain_seconds=0, leader=False) as made:
         await made.apply(*BASE)
