@@ -4,12 +4,16 @@ Everything else is taken over as it is, digests and all, so that a change costs 
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Final
+
+import msgspec
 
 from katgen.bundle import FORMAT, Root, SharedSet
 from katgen.merkle import MerkleTree
-from katgen.names import NodeName, WorkloadKey
-from katgen.planned import Plan
+from katgen.names import InstanceKey, NodeName, WorkloadKey
+from katgen.planned import Placement, Plan
 from katgen.render import own, shared
 from katgen.render.cluster import (
     Counters,
@@ -26,7 +30,11 @@ from katgen.render.cluster import (
     root_over,
 )
 from katgen.render.cut import placed_by_node, planned_workload
+from katgen.render.quadlet import UnitTemplate
 from katgen.render.view import ClusterView, PlacedInstance, PlannedWorkload
+
+_SLOTS: Final = tuple("0123456")
+"""Something of an instance's own for each place that a unit has for it."""
 
 
 def rerender(before: Rendered, plan: Plan) -> Rendered:
@@ -42,7 +50,7 @@ def rerender(before: Rendered, plan: Plan) -> Rendered:
     templates = dict(before.templates)
     for key in keys:
         _replace(plan, before.cluster, key, workloads, templates)
-    placed, dirty = _replaced_placements(before, workloads, keys)
+    placed, dirty = _replaced_placements(before, workloads, templates, keys)
     common = _changed_sets(before, plan, workloads, keys)
     proxies = before.for_proxies
     if any(map(has_ingress, (w for k in keys for w in _versions(before, workloads, k)))):
@@ -50,11 +58,11 @@ def rerender(before: Rendered, plan: Plan) -> Rendered:
     if proxies != before.for_proxies:
         return render(plan)
     draft = Draft(plan, before.cluster, templates, placed, before.excludes, proxies)
-    redone = {name: draft.node_after(before.nodes[name], name) for name in dirty}
+    redone = {name: draft.node_after(_known(before, draft, name), name) for name in dirty}
     nodes = {**before.nodes, **redone}
     root, tree = _changed_root(before, nodes, common, dirty)
     counters = Counters(
-        units=sum(len(workloads[k].plan.placements) for k in keys if k in workloads),
+        units=sum(_rendered(before.nodes[name], files) for name, files in redone.items()),
         nodes=len(dirty),
         shared_sets=sum(before.shared.get(n) is not s for n, s in common.items()),
     )
@@ -110,19 +118,15 @@ def _replace(
         templates.pop(key, None)
 
 
-def _nodes_of(workload: PlannedWorkload | None) -> frozenset[NodeName]:
-    return frozenset(p.node for p in workload.plan.placements) if workload else frozenset()
-
-
 def _replaced_placements(
     before: Rendered,
     workloads: Mapping[WorkloadKey, PlannedWorkload],
+    templates: Mapping[WorkloadKey, own.WorkloadTemplate],
     keys: tuple[WorkloadKey, ...],
 ) -> tuple[dict[NodeName, tuple[PlacedInstance, ...]], tuple[NodeName, ...]]:
-    """Return each node's instances, and the nodes on which a changed workload ran or will run."""
-    touched = {n for k in keys for n in _nodes_of(before.workloads.get(k))}
+    """Return each node's instances, and the nodes on which a changed workload has other ones."""
+    touched = {n for k in keys for n in _nodes_where_other(before, workloads, templates, k)}
     new = placed_by_node(workloads[k] for k in keys if k in workloads)
-    touched.update(new)
     gone = frozenset(keys)
     placed = dict(before.placed)
     dirty = tuple(sorted(touched & placed.keys()))
@@ -133,6 +137,80 @@ def _replaced_placements(
             instances.insert(bisect_right(instances, one.of.key, key=_key), one)
         placed[name] = tuple(instances)
     return placed, dirty
+
+
+def _nodes_where_other(
+    before: Rendered,
+    workloads: Mapping[WorkloadKey, PlannedWorkload],
+    templates: Mapping[WorkloadKey, own.WorkloadTemplate],
+    key: WorkloadKey,
+) -> Iterator[NodeName]:
+    """Yield the nodes on which instances come or go, or are made of something else.
+
+    In the middle of a rollout these are few, however many instances there are.
+    """
+    was, now = (_by_node(some.get(key)) for some in (before.workloads, workloads))
+    same: set[str] = set()
+    if key in before.templates and key in templates:
+        old, new = before.templates[key], templates[key]
+        revisions = {p.revision for placed in now.values() for p in placed}
+        same = {r for r in revisions if _are_alike(old.of_revision(r), new.of_revision(r))}
+    for node in was.keys() | now.keys():
+        placed = now.get(node, [])
+        if was.get(node, []) != placed or any(p.revision not in same for p in placed):
+            yield node
+
+
+def _by_node(workload: PlannedWorkload | None) -> dict[NodeName, list[Placement]]:
+    found: dict[NodeName, list[Placement]] = {}
+    for placement in workload.plan.placements if workload else ():
+        found.setdefault(placement.node, []).append(placement)
+    return found
+
+
+def _are_alike(one: own.WorkloadTemplate, other: own.WorkloadTemplate) -> bool:
+    """Whether instances of both have the same files, and the same part in those of their node."""
+    return one is other or (
+        replace(one, unit=other.unit, earlier={}) == replace(other, earlier={})
+        and _parts(one.unit) == _parts(other.unit)
+    )
+
+
+def _parts(unit: UnitTemplate) -> tuple[object, ...]:
+    """Return all that an instance's files are made of, and what its node's files have of it."""
+    of = unit.workload
+    text = (unit.head, unit.tail.pattern, unit.tail.pick(_SLOTS))
+    return (
+        *text, unit.activations, unit.node_bits,
+        of.objects, of.isolated, of.plan.uid_base, of.secret_keys, of.host_roots,
+    )  # fmt: skip
+
+
+def _known(before: Rendered, draft: Draft, name: NodeName) -> own.NodeFiles:
+    """Return a node's files from before, with instances that would be rendered alike as new."""
+    known = before.nodes[name]
+    kept: dict[InstanceKey, own.InstanceFiles] = {}
+    alike: dict[tuple[int, int], bool] = {}
+    for one in draft.placed[name]:
+        files = known.instances.get(own.instance_key(one))
+        template = own.template_of(one, draft.templates)
+        if files is None or files.of is template:
+            continue
+        pair = id(files.of), id(template)
+        if pair not in alike:
+            alike[pair] = _are_alike(files.of, template)
+        if alike[pair]:
+            kept[own.instance_key(one)] = msgspec.structs.replace(files, of=template)
+    return replace(known, instances={**known.instances, **kept}) if kept else known
+
+
+def _rendered(before: own.NodeFiles, now: own.NodeFiles) -> int:
+    """Return how many instances of a node were rendered; of the others the entries are the same."""
+    known = before.instances
+    return sum(
+        key not in known or known[key].entries is not files.entries
+        for key, files in now.instances.items()
+    )
 
 
 def _key(instance: PlacedInstance) -> WorkloadKey:
