@@ -306,6 +306,31 @@ async def test_who_comes_back_hears_everything() -> None:
             assert news(again) == [(web, "ready")]
 
 
+async def test_who_comes_back_has_to_speak_of_its_instances_again() -> None:
+    async with trio() as made:
+        owner, web = made.home("default/web")
+        await made.say(owner, record(web, 1, "ready"), full=True)
+        assert made.box.cluster.spoken == {owner.node}
+        owner.hang_up()
+        await made.passed()
+        assert made.box.cluster.spoken == set()
+        assert made.box.cluster.endpoints == {web: "ready"}
+        async with made.box.agent(owner.node, is_mute=True) as again:
+            await made.passed()
+            assert made.box.cluster.spoken == set()
+            await made.say(again, record(web, 1, "notready", boot="boot-2"), full=True)
+            assert made.box.cluster.spoken == {owner.node}
+
+
+async def test_a_newer_session_that_replaces_one_has_not_spoken_either() -> None:
+    async with trio() as made:
+        owner, web = made.home("default/web")
+        await made.say(owner, record(web, 1, "ready"), full=True)
+        async with made.box.agent(owner.node, is_mute=True):
+            await made.passed()
+            assert made.box.cluster.spoken == set()
+
+
 async def test_a_new_leader_takes_nothing_from_nodes_before_all_have_spoken() -> None:
     async with trio() as made:
         owner, web = made.home("default/web")
