@@ -194,6 +194,7 @@ def test_a_udp_client_goes_on_elsewhere_once_its_connection_is_forgotten(known: 
 def test_connections_that_take_too_long_are_forgotten_as_far_as_that_goes(known: Known) -> None:
     script = "import sys; from agent.netlink_conntrack import forget_udp; forget_udp({%r: []}, 0)"
     argv = ["env", f"PYTHONPATH={REPOSITORY}", sys.executable, "-c", script % WEB]
+    forget(known.net, "a", {WEB: []})
     with asking(known.net, CLIENT, WEB, 53) as client:
         client.ask()
         said = known.net.run("a", ["sh", "-c", '"$@" 2>&1 || true', "sh", *argv]).stdout
