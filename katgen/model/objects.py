@@ -99,8 +99,8 @@ class VirtualLoadBalancerSpec(Spec):
     )
     panic_threshold: Percent = Field(
         default=50,
-        description="If less than this percentage of the instances that have been ready is so, these"
-        " all get traffic; as long as none has been, all do, unless it is 0.",
+        description="If less than this percentage of the instances that have been ready is so, "
+        "these all get traffic; as long as none has been, all do, unless it is 0.",
     )
     external: Flag = Field(
         default=False,

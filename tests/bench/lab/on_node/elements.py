@@ -21,18 +21,19 @@ FOLDER = Path("/var/lib/kat/services")
 
 async def measured(read: list[NamespaceServices], rounds: int, many: int) -> dict[str, list[float]]:
     """Return what the changes took."""
-    firsts = [s.candidates[0].instance for one in read for s in one.services]
+    own = {s.candidates[0].instance: s.candidates[0].address for one in read for s in one.services}
+    firsts = [*own]
     ready = {c.instance: READY for one in read for s in one.services for c in s.candidates}
     took: dict[str, list[float]] = {}
     async with opened() as node:
         rules = EndpointRules(node)
-        await rules.apply(read, ready, firsts)
+        await rules.apply(read, ready, own)
         for what, count in (("one", 1), ("many", many)):
             for number in range(rounds):
                 out = dict.fromkeys(firsts[number : number + count], NOT_READY)
                 for states in (ready | out, ready):
                     begun = perf_counter()
-                    await rules.apply(read, states, firsts)
+                    await rules.apply(read, states, own, out.keys())
                     took.setdefault(what, []).append((perf_counter() - begun) * 1000)
     return took
 
