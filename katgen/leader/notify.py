@@ -10,13 +10,18 @@ WATCHDOG: Final = "WATCHDOG=1"
 
 
 def notify(*lines: str) -> None:
-    """Send lines to the service manager, if there is one. A lost message is no error."""
+    """Send lines to the service manager, if there is one. A lost message is no error.
+
+    Only READY=1 waits for a manager that does not read just now; all else comes again, or can be
+    done without, and must not hold up who says it.
+    """
     at = os.environ.get("NOTIFY_SOCKET", "")
     if not at:
         return
+    flags = 0 if READY in lines else socket.MSG_DONTWAIT
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
         try:
-            channel.sendto("\n".join(lines).encode(), at.replace("@", "\0", 1))
+            channel.sendto("\n".join(lines).encode(), flags, at.replace("@", "\0", 1))
         except OSError:
             return
 
