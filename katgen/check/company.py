@@ -16,7 +16,8 @@ from katgen.names import NodeName, WorkloadKey
 
 def spread_holds(facts: Facts) -> Iterator[Problem]:
     """No new instance is in a domain with more than maxSkew above the emptiest."""
-    for key, instances in facts.by_workload.items():
+    for key, _ in facts.workloads():
+        instances = facts.of(key)
         for rule in facts.spec(key).spread if instances else ():
             domains = _domains(facts, rule.topology_key)
             new = {domains.get(i.placement.node) for i in instances if i.is_new}
@@ -59,8 +60,12 @@ def _counts(
 
 def distances_hold(facts: Facts) -> Iterator[Problem]:
     """Nothing new is in a domain with something that wants, or has, to be apart from it."""
-    for key, instances in facts.by_workload.items():
-        for term in facts.spec(key).affinity.anti_workload.required if instances else ():
+    for key in facts.plan.workloads:
+        required = facts.spec(key).affinity.anti_workload.required
+        instances = facts.of(key) if required else ()
+        for term in required if instances else ():
+            if key not in facts.judged and not _means_judged(facts, key, term):
+                continue
             domains = _domains(facts, term.topology_key)
             meant = _by_domain(_meant(facts, key, term), domains)
             for instance in instances:
@@ -73,7 +78,8 @@ def distances_hold(facts: Facts) -> Iterator[Problem]:
 
 def nearness_holds(facts: Facts) -> Iterator[Problem]:
     """A new instance is in a domain with what it must be near; the very first of a kind is not."""
-    for key, instances in facts.by_workload.items():
+    for key, _ in facts.workloads():
+        instances = facts.of(key)
         for term in facts.spec(key).affinity.workload.required if instances else ():
             yield from _nearness(facts, key, term)
 
@@ -85,7 +91,7 @@ def _nearness(facts: Facts, key: WorkloadKey, term: WorkloadTerm) -> Iterator[Pr
     reached = others.keys() | _domains_before(facts, key, term)
     stood = any(not i.is_new for mine in others.values() for i in mine)
     first: str | None = None
-    for instance in facts.by_workload[key]:
+    for instance in facts.of(key):
         domain = domains.get(instance.placement.node)
         if not instance.is_new or domain in reached:
             continue
@@ -100,7 +106,7 @@ def _nearness(facts: Facts, key: WorkloadKey, term: WorkloadTerm) -> Iterator[Pr
 def _domains_before(facts: Facts, key: WorkloadKey, term: WorkloadTerm) -> set[str]:
     """Return the domains where the parent has what a term means."""
     domains = _domains(facts, term.topology_key)
-    keys = [other for other in facts.by_workload if _is_meant(facts, key, other, term)]
+    keys = [other for other in facts.plan.workloads if _is_meant(facts, key, other, term)]
     found = (domains.get(p.node) for other in keys for p in facts.before(other))
     return {domain for domain in found if domain is not None}
 
@@ -122,8 +128,12 @@ def _by_domain(
 
 
 def _meant(facts: Facts, key: WorkloadKey, term: WorkloadTerm) -> Sequence[Instance]:
-    keys = [other for other in facts.by_workload if _is_meant(facts, key, other, term)]
-    return [instance for other in keys for instance in facts.by_workload[other]]
+    keys = [other for other in facts.plan.workloads if _is_meant(facts, key, other, term)]
+    return [instance for other in keys for instance in facts.of(other)]
+
+
+def _means_judged(facts: Facts, key: WorkloadKey, term: WorkloadTerm) -> bool:
+    return any(_is_meant(facts, key, other, term) for other, _ in facts.workloads())
 
 
 def _is_meant(facts: Facts, key: WorkloadKey, other: WorkloadKey, term: WorkloadTerm) -> bool:

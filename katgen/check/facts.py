@@ -1,7 +1,7 @@
 """A plan and its parent, looked at as a checker needs to: instances one by one, old or new."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from katgen.errors import Problem, Source
@@ -9,7 +9,7 @@ from katgen.model.placing import Expression, Toleration
 from katgen.model.specs import WorkloadObjects
 from katgen.model.workload import WorkloadSpec
 from katgen.names import NodeName, WorkloadKey, instance_id
-from katgen.planned import Node, Placement, Plan, Taint
+from katgen.planned import Node, Placement, Plan, Taint, WorkloadPlan
 
 
 class Instance(NamedTuple):
@@ -32,12 +32,31 @@ class Instance(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What every invariant is given. Without a parent, only a first plan's placements are new."""
+    """What every invariant is given. Without a parent, only a first plan's placements are new.
+
+    `judged` are the workloads, of the plan or the parent, that are to be looked at: all, or what
+    differs from a parent that breaks nothing. `instances` are theirs, and those of others that
+    share a node, an address or a quota with them.
+    """
 
     plan: Plan
     parent: Plan | None
+    judged: Collection[WorkloadKey]
     instances: tuple[Instance, ...]
-    by_workload: Mapping[WorkloadKey, Sequence[Instance]]
+    _made: dict[WorkloadKey, tuple[Instance, ...]] = field(default_factory=dict, repr=False)
+
+    def workloads(self) -> Iterator[tuple[WorkloadKey, WorkloadPlan]]:
+        """Yield the plan's workloads that are judged."""
+        planned, judged = self.plan.workloads, self.judged
+        if len(judged) >= len(planned):
+            return ((k, w) for k, w in planned.items() if k in judged)
+        return ((k, planned[k]) for k in sorted(judged) if k in planned)
+
+    def of(self, key: WorkloadKey) -> Sequence[Instance]:
+        """Return all instances of a workload, judged or not."""
+        if key not in self._made:
+            self._made[key] = _instances(self.plan, self.parent, key)
+        return self._made[key]
 
     def spec(self, key: WorkloadKey) -> WorkloadSpec:
         """Return what a workload shall be: what says where its instances may be, of any age."""
@@ -66,33 +85,82 @@ class Facts:
 Invariant = Callable[[Facts], Iterator[Problem]]
 
 
-def facts_of(plan: Plan, parent: Plan | None) -> Facts:
-    """Return the facts of a plan whose workloads all have specs."""
+def facts_of(
+    plan: Plan, parent: Plan | None, differing: Collection[WorkloadKey] | None = None
+) -> Facts:
+    """Return the facts of a plan whose workloads all have specs.
+
+    With `differing`, only those workloads are other than in the parent, and that breaks nothing.
+    """
     if parent is plan:
         parent = None
-    old: dict[WorkloadKey, frozenset[Placement]] = {}
-    if parent is not None:
-        old = {key: frozenset(w.placements) for key, w in parent.workloads.items()}
-    all_new = parent is None and plan.parent == 0
-    by_workload: dict[WorkloadKey, Sequence[Instance]] = {}
+    if differing is None or parent is None:
+        every = {*plan.workloads, *plan.retired, *plan.earlier}
+        if parent is not None:
+            every |= {*parent.workloads, *parent.retired}
+        made = {key: _instances(plan, parent, key) for key in plan.workloads}
+        return Facts(plan, parent, every, tuple(i for mine in made.values() for i in mine), made)
+    return Facts(plan, parent, differing, tuple(_concerned(plan, parent, differing)))
+
+
+def _instances(plan: Plan, parent: Plan | None, key: WorkloadKey) -> tuple[Instance, ...]:
+    objects, planned = plan.specs.workloads.get(key), plan.workloads[key]
+    if objects is None:
+        return ()
+    before = parent.workloads.get(key) if parent else None
+    if before is planned:
+        return tuple([_instance(plan, key, p) for p in planned.placements])
+    old = frozenset(before.placements) if before else frozenset()
+    is_first = parent is None and plan.parent == 0
+    return tuple(
+        _instance(plan, key, p, is_new=is_first or (parent is not None and p not in old))
+        for p in planned.placements
+    )
+
+
+def _instance(
+    plan: Plan, key: WorkloadKey, placement: Placement, *, is_new: bool = False
+) -> Instance:
+    objects = plan.specs.workloads[key]
+    if placement.revision != plan.workloads[key].revision:
+        known = plan.earlier.get(key, {}).get(placement.revision)
+        objects = known.objects if known else objects
+    return Instance(key, objects.workload.spec, placement, is_new)
+
+
+def _concerned(plan: Plan, parent: Plan, differing: Collection[WorkloadKey]) -> Iterator[Instance]:
+    """Yield the instances of what differs, and of others that share something with these."""
+    nodes, addresses = _shared(plan, parent, differing)
+    limited = {
+        name for name in {key.partition("/")[0] for key in differing} if _is_limited(plan, name)
+    }
     for key, planned in plan.workloads.items():
-        objects = plan.specs.workloads.get(key)
-        if objects is None:
+        if key in differing or (limited and key.partition("/")[0] in limited):
+            yield from _instances(plan, parent, key)
             continue
-        spec, known = objects.workload.spec, old.get(key, frozenset())
-        earlier = {r: e.objects.workload.spec for r, e in plan.earlier.get(key, {}).items()}
-        earlier[planned.revision] = spec
-        by_workload[key] = [
-            Instance(
-                key,
-                earlier.get(p.revision, spec),
-                p,
-                all_new or (parent is not None and p not in known),
-            )
-            for p in planned.placements
-        ]
-    instances = tuple(i for mine in by_workload.values() for i in mine)
-    return Facts(plan, parent, instances, by_workload)
+        for placement in planned.placements:
+            if placement.node in nodes or placement.address in addresses:
+                yield _instance(plan, key, placement)
+
+
+def _shared(
+    plan: Plan, parent: Plan, differing: Collection[WorkloadKey]
+) -> tuple[set[NodeName], set[str]]:
+    """Return the nodes of what differs, and each address that it has or had or that rests now."""
+    now = [plan.workloads[key] for key in differing if key in plan.workloads]
+    before = [parent.workloads[key] for key in differing if key in parent.workloads]
+    nodes = {p.node for planned in now for p in planned.placements}
+    addresses = {p.address for planned in (*now, *before) for p in planned.placements}
+    addresses |= {planned.virtual_address for planned in (*now, *before)}
+    resting = plan.resting.keys() ^ parent.resting.keys()
+    changed = {one for one in plan.resting if plan.resting[one] is not parent.resting.get(one)}
+    return nodes, addresses | resting | changed
+
+
+def _is_limited(plan: Plan, namespace: str) -> bool:
+    written = plan.specs.namespaces.get(namespace)
+    quota = written.spec.quota if written else None
+    return quota is not None and (quota.cpu, quota.memory, quota.instances) != (None, None, None)
 
 
 def at_workload(key: WorkloadKey) -> Source:

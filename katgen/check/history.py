@@ -1,7 +1,7 @@
 # ruff: noqa: D401 -- an invariant is a statement, not an order
 """Invariants between a plan and its parent: no reuse too early, no move without a cause."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network
 
 from katgen.check.facts import (
@@ -47,10 +47,15 @@ def incarnations_remembered(facts: Facts) -> Iterator[Problem]:
     """A counter never goes back, and a deleted workload's is kept."""
     if facts.parent is None:
         return
-    for key in sorted(facts.parent.workloads.keys() | facts.parent.retired.keys()):
+    for key in _of_the_parent(facts, facts.parent):
         first = _next_before(facts.parent, key)
         if _next_before(facts.plan, key) < first:
             yield Problem(at_workload(key), f"its next incarnation was {first} and is lower now")
+
+
+def _of_the_parent(facts: Facts, parent: Plan) -> Sequence[WorkloadKey]:
+    """Return what is judged of the parent's workloads, deleted ones included."""
+    return sorted(k for k in facts.judged if k in parent.workloads or k in parent.retired)
 
 
 def _next_before(plan: Plan | None, key: WorkloadKey) -> int:
@@ -75,8 +80,12 @@ def addresses_change_hands_slowly(facts: Facts) -> Iterator[Problem]:
     """An address goes to another instance only through rest, or to its successor stop-first."""
     if facts.parent is None:
         return
+    wanted = {i.placement.address for i in facts.instances if i.is_new}
     owners = {
-        p.address: (key, p) for key, w in facts.parent.workloads.items() for p in w.placements
+        p.address: (key, p)
+        for key, w in facts.parent.workloads.items()
+        for p in w.placements
+        if p.address in wanted
     }
     resting = facts.parent.resting.keys() - facts.plan.inventory.rested
     for instance in facts.instances:
@@ -106,6 +115,8 @@ def released_addresses_rest(facts: Facts) -> Iterator[Problem]:
     used = {i.placement.address for i in facts.instances}
     used |= {w.virtual_address for w in facts.plan.workloads.values()}
     for key, planned in facts.parent.workloads.items():
+        if key not in facts.judged:
+            continue
         mine = (*(p.address for p in planned.placements), planned.virtual_address)
         for address in filter(None, mine):
             if address not in used and address not in facts.plan.resting:
@@ -165,7 +176,7 @@ def homes_are_remembered(facts: Facts) -> Iterator[Problem]:
     """Where an ordinal's data is stays known until it runs there, also through a deletion."""
     if facts.parent is None:
         return
-    for key in sorted(facts.parent.workloads.keys() | facts.parent.retired.keys()):
+    for key in _of_the_parent(facts, facts.parent):
         planned = facts.plan.workloads.get(key)
         holder = planned or facts.plan.retired.get(key)
         known = dict(holder.homes) if holder else {}
@@ -196,7 +207,7 @@ def numbers_stay(facts: Facts) -> Iterator[Problem]:
     """A workload keeps its virtual address and its uids, these also through a deletion."""
     if facts.parent is None:
         return
-    for key, planned in facts.plan.workloads.items():
+    for key, planned in facts.workloads():
         old, retired = facts.parent.workloads.get(key), facts.parent.retired.get(key)
         if old and old.virtual_address and planned.virtual_address not in {old.virtual_address, ""}:
             yield Problem(at_workload(key), f"its virtual address was {old.virtual_address}")
@@ -213,8 +224,10 @@ def nothing_moves_without_cause(facts: Facts) -> Iterator[Problem]:
         return
     for key, old in facts.parent.workloads.items():
         planned = facts.plan.workloads.get(key)
+        if key not in facts.judged or planned is None:
+            continue
         written = facts.plan.specs.workloads.get(key)
-        if planned is None or written != facts.parent.specs.workloads.get(key):
+        if written != facts.parent.specs.workloads.get(key):
             continue
         retried = {u.ordinal for u in old.unplaced}
         now = frozenset(planned.placements)

@@ -95,7 +95,7 @@ def virtual_addresses_unique(facts: Facts) -> Iterator[Problem]:
 def virtual_addresses_fit(facts: Facts) -> Iterator[Problem]:
     """Whoever has a load balancer, and nobody else, has a virtual address, inside serviceCIDR."""
     service = facts.plan.specs.cluster.spec.service_cidr
-    for key, planned in facts.plan.workloads.items():
+    for key, planned in facts.workloads():
         address = planned.virtual_address
         balanced = facts.plan.specs.workloads[key].load_balancer is not None
         if balanced != bool(address):
@@ -111,7 +111,7 @@ def _is_host(address: str, network: IPv4Network) -> bool:
 
 def uid_ranges_fit(facts: Facts) -> Iterator[Problem]:
     """Every userns workload has an aligned range of uids within limits, a host-root one none."""
-    for key, planned in facts.plan.workloads.items():
+    for key, planned in facts.workloads():
         base = planned.uid_base
         if facts.plan.specs.workloads[key].workload.spec.isolation == "host-root":
             if base:
@@ -168,7 +168,7 @@ def resting_has_no_owner(facts: Facts) -> Iterator[Problem]:
 
 def ordinals_unique(facts: Facts) -> Iterator[Problem]:
     """Every ordinal of a workload has one instance of a revision."""
-    for key, planned in facts.plan.workloads.items():
+    for key, planned in facts.workloads():
         placed = ((p.ordinal, p.revision) for p in planned.placements)
         unplaced = ((u.ordinal, "") for u in planned.unplaced)
         for kind, entries in (("placed", placed), ("unplaced", unplaced)):
@@ -179,7 +179,7 @@ def ordinals_unique(facts: Facts) -> Iterator[Problem]:
 
 def units_unique(facts: Facts) -> Iterator[Problem]:
     """No incarnation is used twice, so that no unit name is."""
-    for key, planned in facts.plan.workloads.items():
+    for key, planned in facts.workloads():
         counts = Counter([p.incarnation for p in planned.placements])
         for incarnation, count in counts.items():
             if count > 1:

@@ -37,7 +37,7 @@ def nodes_exist(facts: Facts) -> Iterator[Problem]:
 
 def wanted_is_there(facts: Facts) -> Iterator[Problem]:
     """Every ordinal that a workload wants is placed or unplaced, and no other is."""
-    for key, planned in facts.plan.workloads.items():
+    for key, planned in facts.workloads():
         there = {p.ordinal for p in planned.placements} | {u.ordinal for u in planned.unplaced}
         spec = facts.plan.specs.workloads[key].workload.spec
         if spec.type == "DaemonService":
@@ -56,8 +56,7 @@ def wanted_is_there(facts: Facts) -> Iterator[Problem]:
 
 def _old_ordinals(facts: Facts, key: WorkloadKey) -> frozenset[str]:
     """Return the ordinals that run on: a daemon outlives its node's new NoSchedule taint."""
-    mine = facts.by_workload.get(key, ())
-    return frozenset(str(i.placement.ordinal) for i in mine if not i.is_new)
+    return frozenset(str(i.placement.ordinal) for i in facts.of(key) if not i.is_new)
 
 
 def _stand_ins(facts: Facts, key: WorkloadKey) -> frozenset[str]:
@@ -65,9 +64,10 @@ def _stand_ins(facts: Facts, key: WorkloadKey) -> frozenset[str]:
     if key not in facts.plan.inventory.available or facts.spec(key).type != "Service":
         return frozenset()
     current = facts.plan.workloads[key].revision
-    mine = facts.by_workload.get(key, ())
     return frozenset(
-        str(i.placement.ordinal) for i in mine if i.placement.revision != current and not i.is_new
+        str(i.placement.ordinal)
+        for i in facts.of(key)
+        if i.placement.revision != current and not i.is_new
     )
 
 
@@ -84,7 +84,7 @@ def ordinals_well_formed(facts: Facts) -> Iterator[Problem]:
 
 def nothing_unplaced_without_reason(facts: Facts) -> Iterator[Problem]:
     """Whatever has no place says why."""
-    for key, planned in facts.plan.workloads.items():
+    for key, planned in facts.workloads():
         for unplaced in planned.unplaced:
             if not unplaced.refusals:
                 what = f"ordinal {unplaced.ordinal} is unplaced for no reason"

@@ -22,7 +22,7 @@ from katgen.planned import Earlier, Placement, Plan
 
 def earlier_is_kept(facts: Facts) -> Iterator[Problem]:
     """What instances of earlier revisions are made of is what the parent says, and no more."""
-    for key in sorted(facts.plan.workloads.keys() | facts.plan.earlier.keys()):
+    for key in sorted(facts.judged):
         known = facts.plan.earlier.get(key, {})
         planned = facts.plan.workloads.get(key)
         placed = {p.revision for p in planned.placements} - {planned.revision} if planned else set()
@@ -58,7 +58,8 @@ def _configs(one: Earlier) -> dict[str, object]:
 
 def exclusive_ones_are_alone(facts: Facts) -> Iterator[Problem]:
     """An ordinal has two instances only of a Service, and if neither is exclusive."""
-    for key, instances in facts.by_workload.items():
+    for key, _ in facts.workloads():
+        instances = facts.of(key)
         ordinals: dict[str, int] = {}
         for one in instances:
             ordinals[one.placement.ordinal] = ordinals.get(one.placement.ordinal, 0) + 1
@@ -110,7 +111,7 @@ def _rollouts(facts: Facts) -> Iterator[_Rollout]:
     parent, plan = facts.parent, facts.plan
     for key, ready in plan.inventory.available.items() if parent is not None else ():
         old, new = parent.workloads.get(key) if parent else None, plan.workloads.get(key)
-        if old is None or new is None:
+        if old is None or new is None or key not in facts.judged:
             continue
         objects = plan.specs.workloads[key]
         spec = objects.workload.spec
