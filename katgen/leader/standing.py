@@ -26,6 +26,11 @@ class Grounds:
         self._kinds: dict[str, _ByKey] = {kind: {} for kind in FIELDS}
         self._mentioned: frozenset[Mention] = frozenset()
 
+    @property
+    def is_warm(self) -> bool:
+        """Whether the next look is at what has changed alone."""
+        return self._noted is not None and not (self._has_missed or self._unfit)
+
     def note(self, changed: Collection[ObjectKey] | None) -> None:
         """Take note of what may be other than before; None: anything.
 

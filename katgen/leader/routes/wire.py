@@ -25,6 +25,8 @@ ALIVE_S: Final = 15.0
 """A stream without news carries an empty line so often: a reader that is gone is noticed."""
 SMALL_S: Final = 20.0
 """For a body that is no upload to arrive."""
+SMALL_BYTES: Final = 16 << 10
+"""Of JSON, which is read at once: less work than a change of thread."""
 UNPACKING: Final = web.AppKey("unpacking", asyncio.Semaphore)
 """Uploads that are unpacked and parsed at one time."""
 
@@ -111,6 +113,8 @@ async def documents(request: web.Request, namespace: str) -> Incoming:
     Raises InputError.
     """
     body = await content(request)
+    if request.content_type == JSON and len(body) <= SMALL_BYTES:
+        return _read(body, JSON, namespace)
     async with request.app[UNPACKING]:
         return await asyncio.to_thread(_read, body, request.content_type, namespace)
 

@@ -1,7 +1,9 @@
 """The set of all objects stays valid, whoever writes."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
 import msgspec
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from katgen.leader.documents import Incoming, encode, incoming, shown
 from katgen.leader.draft import Draftsman
 from katgen.leader.errors import InputError, MissingError, TakenError
+from katgen.leader.feeds_objects import ObjectsFeed
 from katgen.leader.objects import Objects
 from katgen.leader.secrets import SealError, SecretBox
 from katgen.leader.store import Transaction
@@ -20,6 +23,7 @@ from tests.unit.leader.given import (
     BOX,
     NOW_SHOWN,
     WITH_CONFIG,
+    StandingClock,
     balancer,
     config,
     key,
@@ -288,3 +292,40 @@ async def test_stored_objects_are_valid_specs(objects: Objects) -> None:
 def test_an_object_without_a_namespace_gets_that_of_the_request() -> None:
     (document,) = incoming(read(workload()), "shop").parsed.documents
     assert document.value["metadata"] == {"name": "web", "namespace": "shop"}
+
+
+class TracingClock(StandingClock):
+    """Notes whether what asks is in the event loop's thread."""
+
+    def __init__(self) -> None:
+        self.asked_here: list[bool] = []
+
+    def now(self) -> float:
+        self.asked_here.append(threading.current_thread() is threading.main_thread())
+        return super().now()
+
+
+async def test_what_was_quick_needs_no_thread_the_next_time_and_many_do(
+    store: MemoryStore,
+) -> None:
+    clock = TracingClock()
+    objects = Objects(store, BOX, clock)
+    feed = ObjectsFeed(store, lambda _: {})
+    await feed.load()
+    objects.follow(feed)
+    many = "---".join(config(f"c{number}") for number in range(5))
+    async with following(feed):
+        for text in (config("a"), config("b"), config("c"), many, config("d")):
+            await objects.apply(read(text))
+    assert clock.asked_here == [False, False, True, False, True]
+
+
+@asynccontextmanager
+async def following(feed: ObjectsFeed) -> AsyncIterator[None]:
+    task = asyncio.create_task(feed.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
