@@ -14,8 +14,13 @@ _ENCODER: Final = msgspec.json.Encoder(order="deterministic")
 """As `render.cluster.manifest_digest` and `bundle.shared_set` digest."""
 
 
+KEPT: Final = 64
+"""Generations that may still be fetched. Many writes a second make as many plans; a node that is
+told of one must find it even if it takes a second to ask, or it would follow for ever."""
+
+
 class Bundles:
-    """At most two generations: contents are rendered anew for whoever asks, and not kept."""
+    """The last generations: contents are rendered anew for whoever asks, and not kept."""
 
     def __init__(self) -> None:
         self._generations: dict[int, Rendered] = {}
@@ -24,10 +29,10 @@ class Bundles:
         """Offer a generation."""
         self._generations[generation] = rendered
 
-    def keep_only(self, *generations: int) -> None:
-        """Offer no others any more."""
-        for one in self._generations.keys() - set(generations):
-            del self._generations[one]
+    def keep_until(self, committed: int) -> None:
+        """Offer nothing after the committed generation any more, nor what is long past."""
+        kept = sorted(one for one in self._generations if one <= committed)[-KEPT:]
+        self._generations = {one: self._generations[one] for one in kept}
 
     def answer(self, node: NodeName, generation: int) -> BundleAnswer | None:
         """Return a node's bundle; None if it has none in this generation."""
@@ -40,7 +45,7 @@ class Bundles:
         """Return files of the node's own bundles by digest; others are left out."""
         missing = set(digests)
         found: dict[str, bytes] = {}
-        for rendered in self._generations.values():
+        for rendered in reversed(self._generations.values()):
             if missing and node in rendered.nodes:
                 files = rendered.files(node)
                 found |= {one.digest: one.content for one in files if one.digest in missing}

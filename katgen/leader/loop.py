@@ -141,7 +141,7 @@ class Loop:
         self._hearing.finished = plan.inventory.finished
         self._cluster.committed, self._cluster.rendered = committed, rendered
         self._cluster.bundles.put(plan.generation, rendered)
-        self._cluster.bundles.keep_only(plan.generation)
+        self._cluster.bundles.keep_until(plan.generation)
         self._rests.committed(plan.generation)
         self._pacing.begin(plan)
         self._roll.expect(n for n in plan.inventory.nodes if n not in self._cluster.connected)
@@ -364,7 +364,7 @@ class Loop:
             outcome = "committed" if is_committed else "refused"
         finally:
             self._ports.metrics.proposed(outcome)
-            bundles.keep_only(number if is_committed else self._cluster.mark[1])
+            bundles.keep_until(number if is_committed else self._cluster.mark[1])
 
     async def _is_accepted(self, made: Candidate) -> bool:
         """Ask the nodes; hold back what a tool refuses."""

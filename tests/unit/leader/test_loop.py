@@ -1,5 +1,6 @@
 """From a written object to a running unit."""
 
+from katgen.leader.bundles import KEPT
 from katgen.leader.documents import ObjectKey
 from katgen.names import NodeName
 from katgen.protocol import Propose, Pull
@@ -153,3 +154,13 @@ async def test_a_node_without_a_session_is_not_ready_after_the_timeout() -> None
         await box.until(lambda: box.cluster.node_status(A)["condition"] == "NotReady")
         async with box.agent():
             assert box.cluster.node_status(A)["condition"] == "Ready"
+
+
+async def test_what_an_agent_was_told_of_can_still_be_fetched_some_plans_later() -> None:
+    async with leader() as box, box.agent():
+        await box.until(lambda: box.cluster.mark[1] == 1)
+        for number in range(KEPT):
+            await box.settled(await box.apply(config(f"c{number}", "x")))
+        last = box.cluster.mark[1]
+        found = [one for one in range(last + 2) if box.cluster.bundle(A, one) is not None]
+        assert found == [*range(last - KEPT + 1, last + 1)]

@@ -11,7 +11,7 @@ from katgen.leader.answers import HeldBack
 from katgen.leader.loop import BATCH_S
 from katgen.leader.store import StoreError, Transaction
 from katgen.leader.store.memory import MemoryStore
-from katgen.names import WorkloadKey
+from katgen.names import NodeName, WorkloadKey
 from katgen.protocol import Abort, Cancel, Complaint, Propose, Pull, Pulled, Settings, Verdict
 from tests.fakes.agents import DIGEST, Box, FakeAgent, leader
 from tests.unit.leader.given import read, workload
@@ -105,6 +105,8 @@ async def test_what_a_tool_refuses_holds_back_its_owner_alone() -> None:
         aborted = [one.generation for one in agent.asked(Abort) if isinstance(one, Abort)]
         assert aborted == [3]
         assert box.cluster.mark == (1, 4)
+        found = [one for one in range(6) if box.cluster.bundle(NodeName("a"), one) is not None]
+        assert found == [1, 2, 4]
 
 
 async def test_what_an_equal_accepted_makes_the_refusing_node_unfit() -> None:
