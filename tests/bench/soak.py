@@ -245,6 +245,7 @@ def table(run: Run) -> Iterator[str]:
         f"memory: {memory[0]:.0f} MiB at first, {memory[-1]:.0f} at last, "
         f"{growth_mib(run.memory):+.1f} after the warm-up; {run.cpu_share * 100:.0f} % of a core"
     )
+    yield f"memory by minute, MiB: {', '.join(f'{one:.0f}' for one in memory[::60])}"
     yield (
         f"load of the machine: {sum(run.busy) / len(run.busy):.1f} on average, "
         f"{min(run.busy):.1f} to {max(run.busy):.1f}"
