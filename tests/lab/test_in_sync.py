@@ -57,6 +57,7 @@ spec:
 def kat() -> Iterator[OneNode]:
     with one_node() as made:
         made.apply(made.web())
+        until_next_heartbeat(made)  # who is ready is kept for a boot by then
         yield made
 
 
