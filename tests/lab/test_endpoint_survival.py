@@ -104,7 +104,7 @@ def test_lost_rules_come_back_with_what_is_known_of_endpoints(kat: OneNode, comm
     with load(kat.node, URL, rate=50) as asked:
         kat.node.run(["sh", "-c", command])
         until(kat.node, f"{TABLES} && {leads_to_others(kat)} && ! {leads_to_bad(kat)}")
-    assert set(asked.answers) == OTHERS
+    assert set(asked.answers) <= OTHERS  # it is over after so few that one may have got none
     assert kat.fetch(URL, tries=TRIES) == OTHERS
 
 
