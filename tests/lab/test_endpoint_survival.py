@@ -85,12 +85,12 @@ def made() -> Iterator[OneNode]:
 def kat(made: OneNode) -> Iterator[OneNode]:
     """Return a cluster of whose three instances the first is bad, as everybody knows."""
     made.node.run(["touch", BAD])
-    until(made.node, named(2))
+    until(made.node, f"{named(2)} && ! {leads_to_bad(made)}")
     assert made.fetch(URL, tries=TRIES) == OTHERS
     yield made
     made.node.run(["rm", "-f", BAD])
     until_in_sync(made)
-    until(made.node, named(3))
+    until(made.node, f"{named(3)} && {leads_to_bad(made)}")
     assert made.fetch(URL, tries=TRIES) == ALL
 
 
