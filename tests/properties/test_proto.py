@@ -10,13 +10,14 @@ import pytest
 import yaml
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
 from google.protobuf.message import Message
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
 from katgen.model.kinds import KINDS
 from katgen.model.shape import fields, object_in
 from katgen.model.spec import Document, Spec
 from katgen.model.types import proto_spelling
+from katgen.model.workload import Workload
 from katgen.proto import PACKAGE
 from tests.environment import REPOSITORY
 from tests.properties.documents import objects
@@ -102,7 +103,16 @@ def test_what_people_wrote_is_the_same_as_a_message(path: Path, pool: Pool) -> N
 )
 @given(data=st.data())
 def test_any_object_is_the_same_as_a_message(kind: str, pool: Pool, data: st.DataObject) -> None:
-    prove_equal(pool, data.draw(objects(kind)))
+    one = data.draw(objects(kind))
+    assume(not is_endless_job(one))
+    prove_equal(pool, one)
+
+
+def is_endless_job(one: Document) -> bool:
+    """Whether it is what validation refuses: a Job's default is another than the field's."""
+    if not isinstance(one, Workload) or one.spec.type != "Job":
+        return False
+    return one.spec.restart_policy.condition == "Always"
 
 
 @pytest.mark.parametrize("kind", KINDS)
