@@ -62,6 +62,13 @@ class Upstream(asyncio.DatagramProtocol):
             writer.write(len(response).to_bytes(2) + response)
         writer.close()
 
+    async def heard(self, count: int) -> None:
+        """Wait until so many messages came."""
+        async with asyncio.timeout(10):
+            while len(self.asked) < count:
+                self.came.clear()
+                await self.came.wait()
+
     def respond(self, data: bytes, transport: str) -> bytes | None:
         query = dns.message.from_wire(data)
         self.asked.append((query, transport))
