@@ -1,5 +1,6 @@
 """The sockets that systemd passes on, sd_listen_fds(3), or one of our own for a trial."""
 
+import errno
 import os
 import socket
 from collections.abc import Sequence
@@ -7,6 +8,7 @@ from typing import Final, NamedTuple
 
 FIRST: Final = 3
 _RECEIVE_BYTES: Final = 4 * 1024 * 1024
+_PORTS_TRIED: Final = 32
 
 
 class Sockets(NamedTuple):
@@ -25,11 +27,25 @@ def passed() -> Sockets:
 
 
 def opened(address: str, port: int) -> Sockets:
-    """Bind a socket of each kind. Raises OSError."""
+    """Bind a socket of each kind; port 0 is any that is free for both. Raises OSError."""
+    for _ in range(_PORTS_TRIED if port == 0 else 0):
+        try:
+            return _pair(address, port)
+        except OSError as error:  # the kernel chose it for UDP only: TCP's may be taken
+            if error.errno != errno.EADDRINUSE:
+                raise
+    return _pair(address, port)
+
+
+def _pair(address: str, port: int) -> Sockets:
     udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BYTES)
-    udp.bind((address, port))
-    tcp = socket.create_server(udp.getsockname(), backlog=512)
+    try:
+        udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BYTES)
+        udp.bind((address, port))
+        tcp = socket.create_server(udp.getsockname(), backlog=512)
+    except OSError:
+        udp.close()
+        raise
     return _sorted([udp, tcp])
 
 
