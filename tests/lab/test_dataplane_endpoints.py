@@ -26,6 +26,7 @@ WEB, CACHE = "10.101.0.5", "10.101.0.7"
 WEB_0, WEB_1, WEB_2 = "10.100.1.10", "10.100.1.11", "10.100.2.10"
 FAR_CLIENT = "10.100.2.15"
 """On node b."""
+THREE = {"web-0", "web-1", "web-2"}
 REFUSED = "ConnectionRefusedError"
 SNAPSHOT = "/var/lib/kat/endpoints/shop.nft"
 # Asks once for every line that it reads, always from the same port.
@@ -66,7 +67,7 @@ class Known:
         given = {self.key(name): state for name, state in states.items()}
         found = self.wanted[node].follow([self.shop], {**self.ready, **given}, self.own[node])
         text = changes(found.old, found.new, ("random-3", "sticky-2"))
-        self.net.run(node, ["chroot", self.net.roots[node], "nft", "-f", "-"], text.encode())
+        nft(self.net, node, text)
 
     def key(self, name: str) -> InstanceKey:
         """Return an instance's key: `web_0`."""
@@ -132,6 +133,24 @@ def test_who_is_not_ready_gets_no_connection_and_the_others_an_even_share(known:
     assert min(answered.values()) > 12
     known.say("a")
     assert sorted(known.net.names(CLIENT, "tcp", WEB, 80, 60)) == ["web-0", "web-1", "web-2"]
+
+
+def test_what_met_a_change_in_the_making_is_looked_at_once_more(known: Known) -> None:
+    """A packet that the first hook finds no instance for, as in the midst of a transaction."""
+    for chain in ("prerouting", "output"):
+        nft(known.net, "a", f"insert rule inet kat {chain} return")
+    for where in (CLIENT, "a"):
+        for protocol, port in (("tcp", 80), ("udp", 53)):
+            assert known.net.names(where, protocol, WEB, port, 30).keys() == THREE
+        assert len(known.net.names(where, "tcp", CACHE, 80, 10)) == 1
+    nft(known.net, "a", "insert rule inet kat prerouting-again return")
+    assert known.net.names(CLIENT, "tcp", WEB, 80, 3).keys() == {REFUSED}
+    assert known.net.names("a", "tcp", WEB, 80, 30).keys() == THREE
+
+
+def nft(net: Fabric, node: str, text: str) -> None:
+    """Carry out a transaction on a node."""
+    net.run(node, ["chroot", net.roots[node], "nft", "-f", "-"], text.encode())
 
 
 @pytest.mark.parametrize("protocol", ["tcp", "udp"])
