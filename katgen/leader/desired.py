@@ -318,7 +318,7 @@ def target(
     """Return what to plan for: what is wanted, and of held workloads what stands.
 
     A Config or Secret that a held workload uses stays as that workload knows it, for all who use
-    it.
+    it. One that nobody uses is not planned for: to write it makes no plan.
     """
     old = standing.specs if standing else Specs(want.specs.cluster)
     uids = standing.uids if standing else {}
@@ -336,9 +336,24 @@ def target(
             workloads[key] = known if known == objects and known is not None else objects
         elif known is not None:
             workloads[key] = known
-    specs = _with_data(replace(want.specs, workloads=workloads), old, back - recreated)
+    specs = _used(replace(want.specs, workloads=workloads))
+    specs = _with_data(specs, old, back - recreated)
     specs = replace(specs, namespaces=_inhabited(specs, want))
     return Target(specs, _changed(old, specs), recreated, specs != old or standing is None)
+
+
+def _used(specs: Specs) -> Specs:
+    """Leave out Configs and Secrets that no workload names."""
+    if not specs.configs and not specs.secrets:
+        return specs
+    named = [references(objects.workload) for objects in specs.workloads.values()]
+    configs = {key for of_config, _ in named for key in of_config}
+    secrets = {key for _, of_secret in named for key in of_secret}
+    return replace(
+        specs,
+        configs={key: one for key, one in specs.configs.items() if key in configs},
+        secrets={key: one for key, one in specs.secrets.items() if key in secrets},
+    )
 
 
 def _with_data(specs: Specs, old: Specs, back: Collection[WorkloadKey]) -> Specs:

@@ -5,10 +5,11 @@ from katgen.leader.documents import ObjectKey
 from katgen.names import NodeName
 from katgen.protocol import Propose, Pull
 from tests.fakes.agents import DIGEST, Box, leader
-from tests.unit.leader.given import WITH_CONFIG, config, workload
+from tests.unit.leader.given import WITH_CONFIG, config, key, secret, workload
 
 NGINX = "docker.io/library/nginx:1.27"
 A = NodeName("a")
+NAMESPACE = "apiVersion: kat/v1alpha1\nkind: Namespace\nmetadata: {{name: n{}}}\n"
 PINNED = f"{NGINX}@{DIGEST}"
 
 
@@ -94,13 +95,35 @@ async def test_the_same_objects_again_make_no_plan() -> None:
     async with leader() as box, box.agent():
         await box.settled(await box.apply(workload("web")))
         before = box.cluster.mark
-        revision = await box.apply(workload("web"), config("unused"))
-        await box.settled(revision)
-        await box.settled(
-            (await box.objects.delete([ObjectKey("Config", "default", "unused")])).revision
-        )
-        assert box.cluster.mark[1] == before[1] + 2
+        await box.apply(workload("web"))
+        await box.settled(await box.apply(config("unused"), workload("web")))
+        assert box.cluster.mark == before
         assert states(box) == {"default/web/0-1": "running"}
+
+
+async def test_data_that_nobody_uses_makes_no_plan() -> None:
+    async with leader() as box, box.agent():
+        await box.settled(await box.apply(workload("web")))
+        before = box.cluster.mark
+        await box.settled(
+            await box.apply(
+                config(), secret(), config("away").replace("{name:", "{namespace: far, name:")
+            )
+        )
+        await box.settled(await box.apply(config(content="b")))
+        gone = await box.objects.delete([key("Config", "away", "far"), key("Secret", "db")])
+        await box.settled(gone.revision)
+        assert box.cluster.mark == before
+        await box.settled(await box.apply(workload("web", WITH_CONFIG)))
+        assert box.cluster.mark[1] > before[1]
+        plan = box.cluster.plan
+        assert plan is not None
+        assert {one: data.data for one, data in plan.specs.configs.items()} == {
+            "default/conf": {"file": "b"}
+        }
+        await box.settled(await box.apply(workload("web")))
+        assert box.cluster.plan is not None
+        assert not box.cluster.plan.specs.configs
 
 
 async def test_a_config_rolls_the_workloads_that_use_it() -> None:
@@ -160,7 +183,7 @@ async def test_what_an_agent_was_told_of_can_still_be_fetched_some_plans_later()
     async with leader() as box, box.agent():
         await box.until(lambda: box.cluster.mark[1] == 1)
         for number in range(KEPT):
-            await box.settled(await box.apply(config(f"c{number}", "x")))
+            await box.settled(await box.apply(NAMESPACE.format(number)))
         last = box.cluster.mark[1]
         found = [one for one in range(last + 2) if box.cluster.bundle(A, one) is not None]
         assert found == [*range(last - KEPT + 1, last + 1)]
