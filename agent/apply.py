@@ -23,9 +23,9 @@ from agent.actions import (
 )
 from agent.begin import assumed, by_path
 from agent.drift import written_again
-from agent.endpoint_files import forget_snapshots
-from agent.endpoint_leaving import put_leaving
-from agent.endpoint_services import namespaces_of
+from agent.endpoints.files import forget_snapshots
+from agent.endpoints.leaving import put_leaving
+from agent.endpoints.services import namespaces_of
 from agent.images import have_images
 from agent.ports import NewFile, NodePorts, Stat
 from agent.reap import reap

@@ -17,7 +17,7 @@ from agent.client import Identity, Leader
 from agent.exits import Exit
 from agent.loop import Agent
 from agent.machine_ports import opened
-from agent.observed import observed
+from agent.observed.server import observed
 from katgen.errors import Problem, RefusedError, Source
 
 _LEVELS: Final = {logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6, logging.DEBUG: 7}

@@ -28,11 +28,11 @@ from agent.apply import Outcome, apply, resume, revert
 from agent.client import backoff_s
 from agent.collect import collect
 from agent.conversation import Conversation
-from agent.endpoint_rules import EndpointRules
-from agent.endpoints import Endpoints
-from agent.health import Health
+from agent.endpoints.rules import EndpointRules
+from agent.endpoints.state import Endpoints
+from agent.health.instances import Health
 from agent.intake import Intake, NotTakenError
-from agent.observed_counts import Look
+from agent.observed.counts import Look
 from agent.policy import load_policy
 from agent.ports import LeaderError, NodePorts, Session, UnfitError
 from agent.reporting import Reporting

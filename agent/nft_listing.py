@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from agent.endpoint_elements import ENDPOINTS, SERVICES, UNREADY, Elements
+from agent.endpoints.elements import ENDPOINTS, SERVICES, UNREADY, Elements
 
 TABLE: Final = "table inet kat {"
 _LINES: Final = re.MULTILINE | re.DOTALL

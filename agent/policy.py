@@ -10,15 +10,15 @@ from typing import Annotated, Final
 
 import msgspec
 
-from agent.container_shapes import Asked, asked
-from agent.nft_shapes import host_ports, rule_faults
 from agent.ports import Files, UnfitError
 from agent.quadlet import is_quadlet
-from agent.service_shapes import FOLDER as CANDIDATES
-from agent.service_shapes import service_faults
-from agent.shapes import is_below, parts
+from agent.shapes.container import Asked, asked
+from agent.shapes.lines import is_below, parts
+from agent.shapes.nft import host_ports, rule_faults
+from agent.shapes.services import FOLDER as CANDIDATES
+from agent.shapes.services import service_faults
+from agent.shapes.system import TMPFILES, made_paths, system_faults
 from agent.state import POLICY
-from agent.system_shapes import TMPFILES, made_paths, system_faults
 from katgen.protocol import Complaint
 
 TOOL: Final = "node policy"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from agent.nft_listing import SeenRules
-from agent.observed_counts import Counts
+from agent.observed.counts import Counts
 from katgen.errors import KatError
 from katgen.protocol import BundleAnswer, Facts, LogLine, ReadLogs, ToAgent, ToLeader, Usage
 

@@ -1,14 +1,14 @@
 """KAT's packet rules stay as they were loaded: a flush would open every isolation.
 
 Whatever the drift policy says, altered rules are loaded anew, at once. What endpoint state does to
-them is no such change, and what others do to its elements is mended by `agent.endpoint_rules`.
+them is no such change, and what others do to its elements is mended by `agent.endpoints.rules`.
 """
 
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from agent.endpoint_rules import EndpointRules
+from agent.endpoints.rules import EndpointRules
 from agent.ports import NodePorts, UnfitError, UnitError
 
 SERVICE: Final = "kat-nft.service"

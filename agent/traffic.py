@@ -13,7 +13,7 @@ from agent.target import Target
 
 
 class Traffic(Protocol):
-    """Endpoint state, as far as an apply goes (`agent.endpoints.Endpoints`)."""
+    """Endpoint state, as far as an apply goes (`agent.endpoints.state.Endpoints`)."""
 
     async def installed(self, target: Target) -> None:
         """Take over new candidates; what leaves is still looked after. Names follow at once."""

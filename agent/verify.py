@@ -10,7 +10,7 @@ from agent import state, tooling
 from agent.policy import complaints, load_policy
 from agent.ports import NodePorts, UnfitError
 from agent.quadlet import Generated, generate, is_quadlet, made, service_of
-from agent.service_shapes import FOLDER as CANDIDATES
+from agent.shapes.services import FOLDER as CANDIDATES
 from agent.stage import SCRATCH, Staged, scratch_of, spread
 from agent.target import Target
 from agent.tooling import Checked

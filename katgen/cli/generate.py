@@ -13,7 +13,7 @@ from pathlib import Path
 
 from katgen import reference
 from katgen.cli.reference import markdown
-from katgen.leader import openapi
+from katgen.leader.openapi import document as openapi
 from katgen.model.kinds import KINDS
 from katgen.proto import Numbers, grown, proto
 from katgen.schema import schema

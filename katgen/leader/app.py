@@ -17,9 +17,9 @@ from katgen.errors import Problem
 from katgen.leader.answers import trouble
 from katgen.leader.auth import REQUEST_ID
 from katgen.leader.errors import LimitedError, RequestError
-from katgen.leader.feeds import FEEDS, Feeds
+from katgen.leader.feeds.watches import FEEDS, Feeds
 from katgen.leader.limits import TURNSTILE, Limits, Turnstile
-from katgen.leader.measuring import measuring
+from katgen.leader.metrics.requests import measuring
 from katgen.leader.routes import ROUTES
 from katgen.leader.routes.listing import PACE, Pace
 from katgen.leader.routes.wire import UNPACKING, flag

@@ -12,10 +12,10 @@ import msgspec
 from katgen import plan as planning
 from katgen.check import check
 from katgen.errors import EncodeError, KatError, Problem, RefusedError
+from katgen.leader.agents.machines import still_finished
 from katgen.leader.desired import Resolved, Standing, Target, Wanted, target
 from katgen.leader.holds import Fault, Reason
-from katgen.leader.machines import still_finished
-from katgen.leader.stepping import NO_STEP, NOTHING_SEEN, Aim, Look, Paces, Step, next_step
+from katgen.leader.rollouts.stepping import NO_STEP, NOTHING_SEEN, Aim, Look, Paces, Step, next_step
 from katgen.model.specs import WorkloadObjects
 from katgen.names import WorkloadKey
 from katgen.plan import PlanState

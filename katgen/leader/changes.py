@@ -10,9 +10,9 @@ from katgen.leader.answers import Progress, Rollout
 from katgen.leader.clock import Clock
 from katgen.leader.cluster import Cluster
 from katgen.leader.instances import units_of
-from katgen.leader.rollouts import placed, rollout
-from katgen.leader.steady import unsteady_s as unsteady_s_of
-from katgen.leader.stepping import any_rolling
+from katgen.leader.rollouts.steady import unsteady_s as unsteady_s_of
+from katgen.leader.rollouts.stepping import any_rolling
+from katgen.leader.rollouts.workloads import placed, rollout
 from katgen.names import InstanceKey, NodeName, WorkloadKey
 
 DEADLINE_S: Final = 300.0

@@ -9,14 +9,14 @@ import msgspec
 
 from katgen import names
 from katgen.endpoints import READY
+from katgen.leader.agents.bundles import Bundles
 from katgen.leader.answers import HeldBack, Instance, Status, WorkloadStatus
-from katgen.leader.bundles import Bundles
 from katgen.leader.clock import shown_time
 from katgen.leader.holds import Hold, Reason
 from katgen.leader.instances import Units, instances, units_of
 from katgen.leader.planstore import Committed
-from katgen.leader.rollouts import Sight, rollout
-from katgen.leader.steady import Run
+from katgen.leader.rollouts.steady import Run
+from katgen.leader.rollouts.workloads import Sight, rollout
 from katgen.names import InstanceKey, NodeName, WorkloadKey
 from katgen.planned import Plan
 from katgen.protocol import BundleAnswer, Facts, Report

@@ -5,8 +5,8 @@ from typing import Final
 
 from katgen import names
 from katgen.endpoints import States
+from katgen.leader.agents.machines import is_over
 from katgen.leader.answers import Instance
-from katgen.leader.machines import is_over
 from katgen.model.specs import WorkloadObjects
 from katgen.names import InstanceKey, WorkloadKey
 from katgen.planned import Placement, Plan

@@ -15,9 +15,13 @@ from typing import Final
 import msgspec
 
 from katgen import plan as planning
-from katgen.leader import events, machines, propose
+from katgen.leader import events
+from katgen.leader.agents import machines, propose
+from katgen.leader.agents.bundles import size_of, touched
+from katgen.leader.agents.fetcher import Fetcher
+from katgen.leader.agents.hearing import Calls, Hearing, LoopPorts
+from katgen.leader.agents.roll import Roll
 from katgen.leader.answers import Preview, Progress, Trouble
-from katgen.leader.bundles import size_of, touched
 from katgen.leader.candidate import (
     BlockedError,
     Candidate,
@@ -30,8 +34,6 @@ from katgen.leader.changes import follow
 from katgen.leader.desired import Pinner, Resolved, Standing, Wanted, resolved, wanted
 from katgen.leader.documents import Stored
 from katgen.leader.events import Happening
-from katgen.leader.fetcher import Fetcher
-from katgen.leader.hearing import Calls, Hearing, LoopPorts
 from katgen.leader.holds import (
     Fault,
     held,
@@ -39,7 +41,6 @@ from katgen.leader.holds import (
     next_retry,
 )
 from katgen.leader.images import Pin, fetches, needs_pin, pins_to_drop
-from katgen.leader.pacing import Pacing
 from katgen.leader.preview import Trial, preview
 from katgen.leader.publisher import Publisher
 from katgen.leader.resolving import (
@@ -51,7 +52,7 @@ from katgen.leader.resolving import (
     requests,
 )
 from katgen.leader.resting import Rests
-from katgen.leader.roll import Roll
+from katgen.leader.rollouts.pacing import Pacing
 from katgen.leader.stock import Stock
 from katgen.leader.store import ConflictError, StoreError
 from katgen.names import WorkloadKey

@@ -23,7 +23,7 @@ from katgen.leader.documents import (
 )
 from katgen.leader.draft import Before, Draft, Draftsman
 from katgen.leader.errors import MissingError, TakenError
-from katgen.leader.feeds_objects import ObjectsFeed
+from katgen.leader.feeds.objects import ObjectsFeed
 from katgen.leader.secrets import SecretBox
 from katgen.leader.standing import Grounds
 from katgen.leader.store import ConflictError, Item, Store, Transaction

@@ -8,8 +8,8 @@ from typing import Final, Protocol
 import msgspec
 
 from katgen.leader import history, images, planstore
+from katgen.leader.agents.bundles import size_of
 from katgen.leader.answers import Generation
-from katgen.leader.bundles import size_of
 from katgen.leader.candidate import Candidate, PlanDigester
 from katgen.leader.clock import Clock, shown_time
 from katgen.leader.events import generation_write

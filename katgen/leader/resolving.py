@@ -4,9 +4,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from katgen.leader.agents.fetcher import Fetched, Fetcher
 from katgen.leader.clock import Clock
 from katgen.leader.desired import Wanted
-from katgen.leader.fetcher import Fetched, Fetcher
 from katgen.leader.holds import Fault, Reason
 from katgen.leader.images import (
     Fetch,

@@ -16,22 +16,22 @@ import msgspec
 
 from katgen.errors import KatError
 from katgen.leader import backend, door, logs
+from katgen.leader.agents.hearing import LoopPorts
+from katgen.leader.agents.sessions import Sessions
 from katgen.leader.app import make_app
 from katgen.leader.backend import StateError
 from katgen.leader.clock import SystemClock
 from katgen.leader.cluster import Cluster
-from katgen.leader.endpoints import Endpoints
+from katgen.leader.endpoints.known import Endpoints
 from katgen.leader.events import Chronicle
-from katgen.leader.figures import looking
-from katgen.leader.hearing import LoopPorts
 from katgen.leader.loop import Loop
-from katgen.leader.measured import MeasuredStore
-from katgen.leader.metrics import Metrics
+from katgen.leader.metrics.figures import looking
+from katgen.leader.metrics.prometheus import Metrics
+from katgen.leader.metrics.store import MeasuredStore
 from katgen.leader.notify import READY, STOPPING, WATCHDOG, notify, watchdog_s
 from katgen.leader.objects import Objects
 from katgen.leader.secrets import load_box
 from katgen.leader.services import Identity, Services
-from katgen.leader.sessions import Sessions
 from katgen.leader.signing import load_signer
 from katgen.leader.store import Store
 from katgen.leader.tokens import Tokens

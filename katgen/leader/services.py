@@ -16,7 +16,7 @@ from katgen.leader.answers import (
     WorkloadStatus,
 )
 from katgen.leader.clock import Clock
-from katgen.leader.metrics import Metrics
+from katgen.leader.metrics.prometheus import Metrics
 from katgen.leader.objects import Objects, Stored
 from katgen.leader.store import Store
 from katgen.leader.tokens import Tokens
@@ -93,7 +93,7 @@ class Chronicle(Protocol):
 
 
 class Agents(Protocol):
-    """The agents' connections (`katgen.leader.sessions.Sessions`)."""
+    """The agents' connections (`katgen.leader.agents.sessions.Sessions`)."""
 
     async def serve(self, node: NodeName, ws: web.WebSocketResponse) -> None:
         """Talk with an agent until its connection ends."""

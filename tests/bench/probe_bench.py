@@ -21,7 +21,7 @@ from pathlib import Path
 from time import perf_counter
 
 from agent.clock import SystemClock
-from agent.health import Health
+from agent.health.instances import Health
 from agent.ports import UnitState
 from katgen.bundle import InstanceEntry, Probe
 from katgen.names import InstanceKey

@@ -11,14 +11,14 @@ import msgspec
 from aiohttp import WSMsgType
 
 from katgen.bundle import Manifest
+from katgen.leader.agents.hearing import LoopPorts
+from katgen.leader.agents.sessions import Sessions
 from katgen.leader.cluster import Cluster
-from katgen.leader.endpoints import Endpoints
+from katgen.leader.endpoints.known import Endpoints
 from katgen.leader.events import Chronicle
-from katgen.leader.hearing import LoopPorts
 from katgen.leader.loop import Loop
 from katgen.leader.objects import Objects
 from katgen.leader.secrets import SecretBox
-from katgen.leader.sessions import Sessions
 from katgen.leader.signing import Signer, make_signer
 from katgen.leader.store import Store, Transaction
 from katgen.leader.store.memory import MemoryStore

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, field
 
-from agent.endpoint_elements import OBJECTS, Elements
+from agent.endpoints.elements import OBJECTS, Elements
 
 _ELEMENTS = re.compile(r"(add|delete|destroy) element inet kat (\S+) \{(.*?)\}\n", re.DOTALL)
 _CHAIN = re.compile(r"(add|flush|delete) chain inet kat (\S+)\n")

@@ -1,6 +1,6 @@
 from dataclasses import dataclass, field
 
-from agent.observed_counts import Counts
+from agent.observed.counts import Counts
 from agent.ports import NodePorts
 from tests.fakes.files import FakeFiles
 from tests.fakes.journal import FakeJournal

@@ -12,7 +12,7 @@ import pytest
 
 from katgen.cli.options import Named
 from katgen.cli.pipeline import Loaded, load, planned
-from katgen.leader.bundles import bundle_answer, size_of
+from katgen.leader.agents.bundles import bundle_answer, size_of
 from katgen.names import NodeName
 from katgen.planned import Plan
 from katgen.protocol import CommitRecord

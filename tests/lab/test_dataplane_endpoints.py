@@ -12,8 +12,8 @@ from contextlib import contextmanager
 import msgspec
 import pytest
 
-from agent.endpoint_elements import changes, snapshot_text
-from agent.endpoint_wanted import Wanted
+from agent.endpoints.elements import changes, snapshot_text
+from agent.endpoints.wanted import Wanted
 from katgen.endpoints import DRAINING, NOT_READY, READY, NamespaceServices
 from katgen.names import InstanceKey
 from katgen.render import services

@@ -5,8 +5,8 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.endpoint_elements import Elements, changes, merged, share, snapshot_text
-from agent.endpoint_rules import EndpointRules
+from agent.endpoints.elements import Elements, changes, merged, share, snapshot_text
+from agent.endpoints.rules import EndpointRules
 from katgen.endpoints import (
     DRAINING,
     NEW,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.container_shapes import asked
+from agent.shapes.container import asked
 from tests.properties.hostile import texts
 from tests.properties.test_hostile import PATHS, PLACES, written
 from tests.unit.agent.cluster import instance

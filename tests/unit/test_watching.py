@@ -7,9 +7,9 @@ from typing import Any
 import yaml
 from prometheus_client.metrics_core import Metric
 
-from agent.observed_counts import Counts, Look
-from agent.observed_metrics import registry
-from katgen.leader.metrics import Figures, Metrics
+from agent.observed.counts import Counts, Look
+from agent.observed.metrics import registry
+from katgen.leader.metrics.prometheus import Figures, Metrics
 from tests.docs.blocks import Block, blocks
 from tests.environment import REPOSITORY
 

@@ -7,7 +7,7 @@ from aiohttp import web
 from katgen.leader.auth import people
 from katgen.leader.documents import NO_NAMESPACE, ObjectKey, shown
 from katgen.leader.errors import MissingError
-from katgen.leader.feeds import FEEDS
+from katgen.leader.feeds.watches import FEEDS
 from katgen.leader.routes.listing import listing, watchable
 from katgen.leader.routes.objects import only
 from katgen.leader.routes.wire import API, answered, documents, is_dry, whole, written

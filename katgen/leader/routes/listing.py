@@ -15,8 +15,8 @@ from aiohttp import web
 
 from katgen.leader.auth import CALLER, REQUEST_ID, Answer, judge_again
 from katgen.leader.errors import DeniedError, GoneAnswerError, InputError
-from katgen.leader.feeds import FEEDS, Feed, Watch, bookmark, chosen, first_lines
-from katgen.leader.feeds_ring import GoneError, News, Row, line
+from katgen.leader.feeds.ring import GoneError, News, Row, line
+from katgen.leader.feeds.watches import FEEDS, Feed, Watch, bookmark, chosen, first_lines
 from katgen.leader.limits import TURNSTILE
 from katgen.leader.routes.wire import JSON, LINES, flag, whole
 from katgen.leader.selectors import Selection, selection

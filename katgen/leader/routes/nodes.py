@@ -7,7 +7,7 @@ from aiohttp import web
 from katgen.leader.auth import people
 from katgen.leader.documents import NO_NAMESPACE, ObjectKey
 from katgen.leader.errors import MissingError
-from katgen.leader.feeds_things import node
+from katgen.leader.feeds.things import node
 from katgen.leader.routes.listing import listing, watchable
 from katgen.leader.routes.wire import API, answered
 from katgen.leader.services import SERVICES

@@ -2,7 +2,7 @@
 
 from contextlib import aclosing
 
-from agent.endpoint_elements import Elements, changes
+from agent.endpoints.elements import Elements, changes
 from agent.ports import PullError, UnfitError, UnitError
 from katgen.protocol import ReadLogs
 from tests.contract.agent.world import IMAGE, Case, World, during, first, refusal, soon

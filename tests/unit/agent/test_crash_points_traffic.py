@@ -7,9 +7,9 @@ import pytest
 
 from agent import state
 from agent.apply import apply, resume
-from agent.endpoint_leaving import PATH as LEAVING
-from agent.endpoint_services import FOLDER, installed_services
-from agent.endpoint_services import Services as Installed
+from agent.endpoints.leaving import PATH as LEAVING
+from agent.endpoints.services import FOLDER, installed_services
+from agent.endpoints.services import Services as Installed
 from agent.ports import UnfitError
 from katgen.bundle import Activation, Artifact
 from katgen.names import InstanceKey

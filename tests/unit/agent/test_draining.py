@@ -8,9 +8,9 @@ from functools import partial
 
 import pytest
 
-from agent.endpoint_leaving import PATH as LEAVING
-from agent.endpoint_rules import EndpointRules
-from agent.endpoint_services import FOLDER
+from agent.endpoints.leaving import PATH as LEAVING
+from agent.endpoints.rules import EndpointRules
+from agent.endpoints.services import FOLDER
 from agent.ports import UnfitError
 from katgen.bundle import Activation, Artifact
 from katgen.names import InstanceKey

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from agent.endpoint_effects import PacketRules
-from agent.endpoint_files import NamesFiles
-from agent.endpoints import Endpoints
+from agent.endpoints.effects import PacketRules
+from agent.endpoints.files import NamesFiles
+from agent.endpoints.state import Endpoints
 from agent.ports import UnfitError, UnitState
 from katgen.bundle import Artifact, InstanceEntry, artifact
 from katgen.endpoints import Candidate, NamespaceServices, Service, States, path, served

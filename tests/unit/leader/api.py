@@ -14,7 +14,7 @@ from katgen.leader.answers import Event, Generation, Instance, Preview, Progress
 from katgen.leader.app import Manners, make_app
 from katgen.leader.desired import wanted
 from katgen.leader.documents import Stored
-from katgen.leader.feeds import FEEDS, Feeds
+from katgen.leader.feeds.watches import FEEDS, Feeds
 from katgen.leader.objects import Objects
 from katgen.leader.services import Identity, NotConnectedError, Services
 from katgen.leader.store import Store, Transaction

@@ -7,7 +7,7 @@ import msgspec
 
 from katgen.leader.answers import Progress
 from katgen.leader.documents import ObjectKey
-from katgen.leader.steady import STEADY_S
+from katgen.leader.rollouts.steady import STEADY_S
 from katgen.leader.store.memory import MemoryStore
 from katgen.protocol import Propose, Pull, Pulled, UnitReport, Verdict
 from tests.fakes.agents import DEADLINE_S, DIGEST, Box, FakeAgent, leader

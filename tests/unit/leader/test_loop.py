@@ -1,6 +1,6 @@
 """From a written object to a running unit."""
 
-from katgen.leader.bundles import KEPT
+from katgen.leader.agents.bundles import KEPT
 from katgen.leader.documents import ObjectKey
 from katgen.names import NodeName
 from katgen.protocol import Propose, Pull

@@ -11,7 +11,7 @@ import pytest
 from katgen.leader.documents import Incoming, encode, incoming, shown
 from katgen.leader.draft import Draftsman
 from katgen.leader.errors import InputError, MissingError, TakenError
-from katgen.leader.feeds_objects import ObjectsFeed
+from katgen.leader.feeds.objects import ObjectsFeed
 from katgen.leader.objects import Objects
 from katgen.leader.secrets import SealError, SecretBox
 from katgen.leader.store import Transaction

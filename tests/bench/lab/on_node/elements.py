@@ -12,7 +12,7 @@ from time import perf_counter
 
 import msgspec
 
-from agent.endpoint_rules import EndpointRules
+from agent.endpoints.rules import EndpointRules
 from agent.machine_ports import opened
 from katgen.endpoints import NOT_READY, READY, NamespaceServices
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from agent.health_checks import Checks
+from agent.health.checks import Checks
 from agent.systemd import DBusSystemd
 from katgen.bundle import InstanceEntry, Probe
 from katgen.names import InstanceKey

@@ -1,0 +1,179 @@
+"""Endpoint state in the kernel's packet rules: element operations, and what a load includes.
+
+Between two loads it is known what the kernel has, so that a change lists nothing. Whoever else
+changes rules is found out by their generation, a number that the kernel counts up at every
+transaction: `followed` says which of its steps were ours.
+"""
+
+import asyncio
+import logging
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from agent.endpoints.elements import Elements, changes, snapshot_text, unused
+from agent.endpoints.wanted import Wanted
+from agent.nft_listing import SeenRules
+from agent.ports import NodePorts, UnfitError
+from katgen.endpoints import NamespaceServices, States
+from katgen.names import InstanceKey
+
+_DESTROY: Final = """\
+table inet kat_probe {
+	map one { type ipv4_addr : ipv4_addr; }
+}
+destroy element inet kat_probe one { 192.0.2.1 }
+"""
+_WRAP: Final = 1 << 32
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was found of the rules: `digest` of all but endpoint state, '' if they are missing."""
+
+    generation: int
+    digest: str
+
+
+class EndpointRules:
+    """One node's elements of endpoint state (`agent.endpoints.effects.PacketRules`)."""
+
+    def __init__(self, node: NodePorts) -> None:
+        self._network, self._counts, self._clock = node.network, node.counts, node.clock
+        self._wanted = Wanted()
+        self._is_told = False
+        self._is_known = False
+        self._chains: frozenset[str] = frozenset()
+        self._left: set[str] = set()
+        self._own_steps = (-1, -1)
+        self._can_destroy = self._is_prepared = False
+        self._working = asyncio.Lock()
+
+    async def prepare(self) -> None:
+        """Find out what nft and the kernel can do, once; before the first snapshot."""
+        if self._is_prepared:
+            return
+        try:
+            self._can_destroy = await self._network.takes_rules(_DESTROY)
+        except UnfitError as err:
+            _log.warning("%s, retrying before the next load", err)
+            return
+        self._is_prepared = True
+        if not self._can_destroy:
+            _log.warning(
+                "nft or this kernel cannot destroy elements (nft 1.0.7, Linux 6.3): until the agent"
+                " runs, all instances count as ready after a boot"
+            )
+
+    async def apply(
+        self,
+        services: Collection[NamespaceServices],
+        states: States,
+        own: Mapping[InstanceKey, str],
+        changed: Collection[InstanceKey] | None = None,
+    ) -> str:
+        """Make the elements those of these states. Raises UnfitError.
+
+        `own` are this node's instances with their addresses; `changed` those whose state may be
+        another, None for any. Without tables there is nothing to do: a load brings them, and then
+        this is asked again. Returns what is wrong with services that no packet rule can hold.
+        """
+        async with self._working:
+            difference = self._wanted.follow(services, states, own, changed)
+            self._left |= difference.left if self._is_told else self._wanted.answering().keys()
+            self._is_told = True
+            if self._is_known:
+                try:
+                    await self._change(self._text(difference.old, difference.new))
+                except UnfitError as err:
+                    _log.warning("%s; looking at what is there", err)
+            if not self._is_known:
+                await self._bring(await self._network.rules())
+            return "; ".join(self._wanted.problems.values())
+
+    async def carry_out(self, text: str) -> None:
+        """Carry out what has to do with other elements than those of services. UnfitError."""
+        async with self._working:
+            self._note(*await self._counted(text))
+
+    async def forget(self) -> None:
+        """Have the kernel forget UDP clients of who has left. Raises UnfitError; then once more.
+
+        What is to change meanwhile need not wait for it.
+        """
+        left, self._left = self._left, set()
+        if not left:
+            return
+        answering, nobody = self._wanted.answering(), frozenset[str]()
+        try:
+            count = await self._network.forget_udp({at: answering.get(at, nobody) for at in left})
+        except BaseException:
+            self._left |= left
+            raise
+        self._counts.forgot(count)
+
+    def reloaded(self) -> None:
+        """Forget what the kernel had: the rules were loaded, and what a snapshot says with them."""
+        self._is_known = False
+
+    def snapshot(self, services: NamespaceServices, states: States) -> bytes | None:
+        """Return what a load includes for a namespace; None if this machine cannot take it."""
+        return snapshot_text(services, states).encode() if self._can_destroy else None
+
+    async def look(self, digest: str) -> Look:
+        """List the rules; if the rest of them is as it should be, elements are mended. UnfitError.
+
+        `digest` is how it should be.
+        """
+        async with self._working:
+            generation = await self._network.generation()
+            seen = await self._network.rules()
+            if self._is_told and seen.digest == digest and seen.elements != self._wanted.elements():
+                if self._is_known:
+                    _log.warning("somebody has changed endpoints in the packet rules, restoring")
+                    self._counts.restored()
+                await self._bring(seen)
+            return Look(generation, seen.digest)
+
+    def followed(self, generation: int) -> int:
+        """Return the generation that our own changes alone have led to from this one."""
+        first, last = self._own_steps
+        is_inside = first >= 0 and (generation - first) % _WRAP <= (last - first) % _WRAP
+        return last if is_inside else generation
+
+    async def _bring(self, seen: SeenRules) -> None:
+        """Bring rules from how they were seen to what is wanted."""
+        self._chains = seen.chains
+        if seen.digest:
+            await self._change(self._text(seen.elements, self._wanted.elements()))
+
+    def _text(self, old: Elements, new: Elements) -> str:
+        """Return what leads to what is wanted; chains that nothing leads to go with the last."""
+        over = self._chains - self._wanted.chains()
+        return changes(old, new, self._chains) + unused(over)
+
+    async def _change(self, text: str) -> None:
+        """Carry out a text that leads to what is wanted; if it fails nobody knows what is there."""
+        self._is_known = False
+        if text:
+            self._note(*await self._counted(text))
+            self._chains = self._wanted.chains()
+        self._is_known = True
+
+    async def _counted(self, text: str) -> tuple[int, int]:
+        begun, is_done = self._clock.boottime(), False
+        try:
+            generations = await self._network.change_rules(text)
+            is_done = True
+        finally:
+            self._counts.rules_changed(self._clock.boottime() - begun, is_done=is_done)
+        return generations
+
+    def _note(self, before: int, after: int) -> None:
+        if after != (before + 1) % _WRAP:
+            self._own_steps = (-1, -1)  # somebody else was at work too
+        else:
+            first, last = self._own_steps
+            self._own_steps = (first if last == before else before, after)

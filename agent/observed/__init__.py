@@ -1,0 +1,1 @@
+"""What is told to who watches the agent: health, readiness, metrics."""

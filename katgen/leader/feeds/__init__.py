@@ -1,0 +1,1 @@
+"""Everything that can be listed and watched, in memory."""

@@ -1,0 +1,1 @@
+"""What `/metrics` of the leader tells, and what counts it."""

@@ -1,0 +1,1 @@
+"""The OpenAPI document of the API, from its routes and types."""

@@ -1,0 +1,1 @@
+"""Rollouts under way: their next steps, how they get on, and what people are told."""

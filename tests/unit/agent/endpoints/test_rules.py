@@ -1,0 +1,252 @@
+"""Endpoint state in the kernel of a fake machine, whoever else changes rules there."""
+
+from collections.abc import Iterable
+
+import pytest
+
+from agent.endpoints.elements import Elements, changes, share
+from agent.endpoints.rules import EndpointRules
+from agent.ports import UnfitError, UnitError
+from agent.rules import Rules
+from katgen.endpoints import READY, Candidate, NamespaceServices, Service, States
+from katgen.names import InstanceKey, Ordinal
+from tests.fakes import FakeNode
+from tests.unit.agent.endpoints.test_elements import VIRTUAL, key, ready, service
+
+WEB = service(3, udp=True)
+
+
+def shop(*services: Service) -> tuple[NamespaceServices, ...]:
+    return (NamespaceServices(1, "shop", services or (WEB,)),)
+
+
+class Machine:
+    """A fake machine with loaded rules, and the state of its endpoints."""
+
+    def __init__(self) -> None:
+        self.node = FakeNode()
+        self.node.files.put("/etc/kat/kat.nft", b"# rules\n")
+        self.endpoints = EndpointRules(self.node.ports)
+        self.rules = Rules(self.node.ports, self.endpoints)
+
+    async def say(self, states: States, own: Iterable[InstanceKey] = ()) -> None:
+        await self.endpoints.apply(shop(), states, dict.fromkeys(own, ""))
+        await self.endpoints.forget()
+
+    @property
+    def listings(self) -> int:
+        return len(self.node.trace.texts("network.rules"))
+
+    def leads_to(self) -> list[str]:
+        return sorted(self.node.network.maps.elements().endpoints.values())
+
+
+@pytest.fixture
+async def machine() -> Machine:
+    made = Machine()
+    await made.rules.load()
+    await made.say(ready(0, 1, 2))
+    made.node.trace.clear()
+    return made
+
+
+async def test_a_change_is_one_transaction_and_lists_nothing(machine: Machine) -> None:
+    await machine.say(ready(0, 2))
+    assert machine.leads_to() == ["10.100.1.10", "10.100.1.12"]
+    assert len(machine.node.trace.texts("network.change_rules")) == 1
+    assert machine.listings == 0
+
+
+async def test_the_same_again_changes_nothing(machine: Machine) -> None:
+    await machine.say(ready(0, 1, 2))
+    assert machine.node.trace.changes() == []
+
+
+async def test_own_changes_are_not_looked_into(machine: Machine) -> None:
+    await machine.say(ready(0))
+    await machine.say(ready(0, 1))
+    assert not await machine.rules.check()
+    assert machine.listings == 0
+
+
+async def test_after_a_load_it_is_found_out_what_is_there(machine: Machine) -> None:
+    machine.node.network.load("# rules\n")
+    machine.endpoints.reloaded()
+    await machine.say(ready(0))
+    assert machine.leads_to() == ["10.100.1.10"]
+    assert machine.listings == 1
+
+
+async def test_what_is_known_of_endpoints_is_written_before_lost_rules_are_loaded() -> None:
+    made = Machine()
+    path = "/var/lib/kat/endpoints/shop.nft"
+
+    async def write() -> None:
+        made.node.ports.files.write(path, b"# as of now\n")
+
+    rules = Rules(made.node.ports, made.endpoints, write)
+    await rules.load()
+    made.node.files.take(path)
+    made.node.trace.clear()
+    made.node.network.load("")
+    assert await rules.check()
+    did = [one for one in made.node.trace.changes() if path in one or "kat-nft.service" in one]
+    assert did == [f"files.write {path}", "systemd.reload kat-nft.service"]
+
+
+async def test_an_element_that_somebody_changed_is_mended_without_a_load(machine: Machine) -> None:
+    first = f"{VIRTUAL} . 0x4b000000"
+    machine.node.network.change_unheard(
+        f"delete element inet kat endpoints {{ {first} }}\n"
+        f"add element inet kat endpoints {{ {first} : 192.0.2.66 }}\n"
+    )
+    assert not await machine.rules.check()
+    assert machine.leads_to() == ["10.100.1.10", "10.100.1.11", "10.100.1.12"]
+    assert machine.node.trace.texts("systemd.reload") == []
+    assert not await machine.rules.check()
+    assert machine.listings == 1
+
+
+async def test_a_foreign_change_beside_an_own_one_is_found(machine: Machine) -> None:
+    machine.node.network.load_unheard("# other rules\n")
+    machine.endpoints.reloaded()
+    await machine.say(ready(0))
+    assert await machine.rules.check()
+    assert machine.node.network.table == "# rules\n"
+
+
+async def test_a_change_that_nft_refuses_is_made_from_what_is_there(machine: Machine) -> None:
+    first = f"{VIRTUAL} . 0x4b000002"
+    machine.node.network.change_unheard(f"delete element inet kat endpoints {{ {first} }}\n")
+    await machine.say(ready(0, 1))
+    wanted = share(WEB, ready(0, 1), ()).elements
+    assert machine.node.network.maps.elements() == wanted
+    assert machine.listings == 1
+
+
+async def test_a_change_that_fails_is_made_at_the_next_attempt(machine: Machine) -> None:
+    trouble = UnfitError("nft has not ended after 30 s")
+    machine.node.trace.fail("network.change_rules", trouble)
+    machine.node.trace.fail("network.rules", UnfitError("out of memory"))
+    with pytest.raises(UnfitError, match="out of memory"):
+        await machine.say(ready(0))
+    await machine.say(ready(0))
+    assert machine.leads_to() == ["10.100.1.10"]
+
+
+async def test_udp_clients_of_one_that_left_are_led_anew(machine: Machine) -> None:
+    stays, leaves = (VIRTUAL, "10.100.1.10"), (VIRTUAL, "10.100.1.11")
+    machine.node.network.connections = [stays, leaves, ("10.101.0.9", "10.100.1.11")]
+    await machine.say(ready(0, 2))
+    assert machine.node.network.connections == [stays, ("10.101.0.9", "10.100.1.11")]
+
+
+async def test_connections_are_forgotten_after_the_elements_have_changed(machine: Machine) -> None:
+    await machine.say(ready(0, 2))
+    verbs = [one.split()[0] for one in machine.node.trace.changes()]
+    assert verbs == ["network.change_rules", "network.forget_udp"]
+
+
+async def test_connections_that_could_not_be_forgotten_are_at_the_next_attempt(
+    machine: Machine,
+) -> None:
+    machine.node.network.connections = [(VIRTUAL, "10.100.1.11")]
+    machine.node.trace.fail("network.forget_udp", UnfitError("netlink"))
+    with pytest.raises(UnfitError):
+        await machine.say(ready(0, 2))
+    await machine.say(ready(0, 2))
+    assert machine.node.network.connections == []
+
+
+async def test_one_that_comes_has_nobody_forgotten(machine: Machine) -> None:
+    await machine.say(ready(0, 2))
+    machine.node.trace.clear()
+    await machine.say(ready(0, 1, 2))
+    assert machine.node.trace.texts("network.forget_udp") == []
+
+
+async def test_a_service_that_is_gone_takes_its_elements_along(machine: Machine) -> None:
+    machine.node.network.connections = [(VIRTUAL, "10.100.1.10")]
+    await machine.endpoints.apply((), ready(0, 1, 2), {})
+    await machine.endpoints.forget()
+    assert machine.leads_to() == []
+    assert machine.node.network.connections == []
+
+
+async def test_an_instance_that_becomes_own_refuses_by_itself(machine: Machine) -> None:
+    await machine.say(ready(0, 1), own=[key(2)])
+    assert sorted(machine.node.network.maps.elements().unready) == [
+        "10.100.1.12 . tcp . 8080",
+        "10.100.1.12 . udp . 53",
+    ]
+    await machine.say(ready(0, 1))
+    assert machine.node.network.maps.elements().unready == {}
+
+
+async def test_rules_that_cannot_be_loaded_are_told_and_what_is_known_of_endpoints_stays(
+    machine: Machine,
+) -> None:
+    path = "/var/lib/kat/endpoints/shop.nft"
+    machine.node.files.put(path, b"# as of now\n")
+    machine.node.trace.fail("systemd.reload", UnitError("kat-nft.service", "exit-code"))
+    await machine.rules.load()
+    assert machine.rules.problem == (
+        "the packet rules cannot be loaded: kat-nft.service: exit-code"
+    )
+    assert path in machine.node.files.tree
+
+
+async def test_of_chains_only_those_are_left_that_something_leads_to(machine: Machine) -> None:
+    await machine.say(ready(0, 2))
+    assert set(machine.node.network.maps.chains) == {"random-2"}
+    await machine.say(ready(0, 1, 2))
+    assert set(machine.node.network.maps.chains) == {"random-3"}
+
+
+async def test_of_what_a_load_brought_nothing_is_left_that_nothing_leads_to(
+    machine: Machine,
+) -> None:
+    await machine.say(ready(0))
+    machine.node.network.load("# rules\n")
+    machine.node.network.change_unheard(
+        changes(Elements(), share(WEB, ready(0, 1), ()).elements, ())
+    )
+    machine.endpoints.reloaded()
+    await machine.say(ready(0))
+    assert set(machine.node.network.maps.chains) == {"random-1"}
+
+
+async def test_a_service_that_no_rule_can_hold_keeps_no_other_from_its_own(
+    machine: Machine,
+) -> None:
+    bad = Service("api", (Candidate(key(9), Ordinal("0"), "nowhere"),), "10.101.0.9", {80: 80})
+    said = await machine.endpoints.apply(shop(WEB, bad), {**ready(0), key(9): READY}, {})
+    assert said == "shop/api: 'nowhere' is not an IPv4 address"
+    assert machine.leads_to() == ["10.100.1.10"]
+    assert await machine.endpoints.apply(shop(), ready(0), {}) == ""
+
+
+async def test_only_what_is_said_to_have_changed_is_worked_out_anew(machine: Machine) -> None:
+    same = shop()
+    await machine.endpoints.apply(same, ready(0, 1, 2), {}, ())
+    states = ready(0)
+    await machine.endpoints.apply(same, states, {}, ())
+    assert machine.leads_to() == ["10.100.1.10", "10.100.1.11", "10.100.1.12"]
+    await machine.endpoints.apply(same, states, {}, [key(1)])
+    assert machine.leads_to() == ["10.100.1.10"]
+
+
+@pytest.mark.parametrize("can_destroy", [True, False])
+async def test_a_snapshot_is_made_where_it_can_be_loaded(*, can_destroy: bool) -> None:
+    machine = Machine()
+    machine.node.network.can_destroy = can_destroy
+    await machine.endpoints.prepare()
+    (services,) = shop()
+    found = machine.endpoints.snapshot(services, {key(0): READY})
+    assert (found is not None) is can_destroy
+
+
+async def test_without_rules_nothing_is_changed() -> None:
+    node = FakeNode()
+    await EndpointRules(node.ports).apply(shop(), ready(0), {})
+    assert node.trace.texts("network.change_rules") == []
