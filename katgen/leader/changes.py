@@ -61,7 +61,7 @@ async def follow(cluster: Cluster, clock: Clock, revision: int) -> AsyncIterator
         if left_s <= 0 and not unsteady_s:
             yield _late(now, timeout_s)
             return
-        await _news(cluster, clock, unsteady_s or left_s)
+        await cluster.news(clock, unsteady_s or left_s)
 
 
 def _carried_on(cluster: Cluster, change: Change) -> Change:
@@ -99,18 +99,6 @@ async def _change(cluster: Cluster, revision: int) -> Change:
     if found is None:
         return Change(cluster.seen, frozenset(), restarts=restarts)
     return Change(revision, found, restarts=restarts)
-
-
-async def _news(cluster: Cluster, clock: Clock, timeout_s: float) -> None:
-    """Wait for news, so long at most."""
-    news = asyncio.create_task(cluster.changed(), name="news of the cluster")
-    late = asyncio.create_task(clock.sleep(timeout_s), name="deadline of a change")
-    try:
-        await asyncio.wait({news, late}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        news.cancel()
-        late.cancel()
-        await asyncio.gather(news, late, return_exceptions=True)
 
 
 def _deadline_s(cluster: Cluster, workloads: Collection[WorkloadKey]) -> float:

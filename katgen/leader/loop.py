@@ -284,6 +284,8 @@ class Loop:
             return True
         plan = self._base.plan if self._base else None
         asked = requests(want, open_ones, plan, self._cluster.connected)
+        if asked.nodeless and await self._roll.returned():
+            return True
         self._hold(dict.fromkeys(asked.nodeless, NO_NODE))
         if self._fetcher.start(asked.fetches):
             self._tell()

@@ -20,6 +20,8 @@ from katgen.names import NodeName
 _LOG: Final = logging.getLogger(__name__)
 PREFIX: Final = "nodes/"
 DEFAULT_TIMEOUT_S: Final = 60.0
+RETURN_S: Final = 10.0
+"""How long a change waits for a node that was here: agents come again within seconds."""
 
 
 class Condition(msgspec.Struct, frozen=True):
@@ -64,6 +66,16 @@ class Roll:
         self.cluster.may_step()
         self.cluster.notify()
         self._news.set()
+
+    async def returned(self) -> bool:
+        """Wait a moment if nobody is connected but somebody may be back soon; whether one is."""
+        until = self.clock.monotonic() + RETURN_S
+        while not self.cluster.connected and self._absent:
+            left_s = until - self.clock.monotonic()
+            if left_s <= 0:
+                break
+            await self.cluster.news(self.clock, left_s)
+        return bool(self.cluster.connected)
 
     async def run(self) -> None:
         """Mark nodes and write it down, for ever."""

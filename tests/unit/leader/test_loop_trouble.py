@@ -7,6 +7,8 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
+from katgen.leader.agents.roll import DEFAULT_TIMEOUT_S as NODE_LOSS_S
+from katgen.leader.agents.roll import RETURN_S
 from katgen.leader.answers import HeldBack
 from katgen.leader.loop import BATCH_S
 from katgen.leader.store import StoreError, Transaction
@@ -332,3 +334,40 @@ async def test_a_refusal_of_what_is_corrected_by_then_holds_nobody_back() -> Non
         await box.settled(revision)
         assert images(box) == {"default/web": "localhost/web:2"}
         assert holds(box) == {}
+
+
+async def test_a_change_waits_a_moment_for_the_only_node_to_come_back() -> None:
+    async with leader() as box:
+        async with box.agent():
+            await box.settled(await box.apply(workload("web", image=NGINX)))
+        revision = await box.apply(workload("api", image=NGINX))
+        await box.turn(RETURN_S - 1)
+        assert holds(box) == {}
+        assert box.cluster.considered < revision
+        async with box.agent():
+            await box.settled(revision)
+            assert holds(box) == {}
+            assert images(box) == {"default/api": PINNED, "default/web": PINNED}
+
+
+async def test_a_change_does_not_wait_for_a_node_that_stays_away() -> None:
+    async with leader() as box:
+        async with box.agent():
+            await box.settled(await box.apply(workload("web", image=NGINX)))
+        revision = await box.apply(workload("api", image=NGINX))
+        await box.turn(RETURN_S)
+        await box.settled(revision)
+        assert [reason for reason, _ in holds(box).values()] == ["NoNode"]
+        async with box.agent():
+            await box.until(lambda: images(box).get("default/api") == PINNED)
+            assert holds(box) == {}
+
+
+async def test_who_is_known_to_be_away_is_not_waited_for() -> None:
+    async with leader() as box:
+        async with box.agent():
+            await box.settled(await box.apply(workload("web", image=NGINX)))
+        await box.turn(NODE_LOSS_S)
+        await box.until(lambda: box.cluster.not_ready)
+        await box.settled(await box.apply(workload("api", image=NGINX)))
+        assert [reason for reason, _ in holds(box).values()] == ["NoNode"]
