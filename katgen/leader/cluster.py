@@ -42,7 +42,7 @@ class Cluster:
 
     committed: Committed | None = None
     rendered: Rendered | None = None
-    bundles: Bundles = field(default_factory=Bundles)
+    bundles: Bundles = field(init=False)
     reports: dict[NodeName, Report] = field(default_factory=dict)
     facts: dict[NodeName, Facts] = field(default_factory=dict)
     heard: dict[NodeName, float] = field(default_factory=dict)
@@ -74,6 +74,10 @@ class Cluster:
     _requests: dict[int, str] = field(default_factory=dict)
     _touched: dict[int, frozenset[WorkloadKey]] = field(default_factory=dict)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        """Offer bundles for as long as one of the nodes here may ask for them."""
+        self.bundles = Bundles(self._had_by_all)
 
     # -- news
 
@@ -268,6 +272,10 @@ class Cluster:
         placed = frozenset(self._placed(report.node))
         units = tuple(one for one in report.units if not one.instance or one.instance in placed)
         return msgspec.structs.replace(report, units=units)
+
+    def _had_by_all(self) -> int:
+        applied = (self.applied.get(node, (0, 0))[1] for node in self.connected)
+        return min(applied, default=self.mark[1])
 
     def bundle(self, node: NodeName, generation: int) -> BundleAnswer | None:
         """Return a node's part of a proposed or committed plan; None if it is neither."""

@@ -6,7 +6,7 @@ when somebody wants to see or fetch them.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 
@@ -80,6 +80,37 @@ class Rendered:
         left_out = frozenset(bundle.manifest.excludes)
         kept = (a for a in chain(bundle.own, common) if a.path not in left_out)
         yield from sorted(kept, key=_path)
+
+    def contents(self, name: NodeName, digests: Collection[str]) -> dict[str, bytes]:
+        """Return those of a node's files that have one of these digests, by digest.
+
+        Only these are rendered anew: an instance's units, what depends on the node's address, or
+        what depends on all that runs there.
+        """
+        common = (one for s in self.sets_of(name) for one in self.shared[s].artifacts)
+        left_out = frozenset(self.nodes[name].manifest.excludes)
+        kept = (one for one in common if one.path not in left_out)
+        files = chain(kept, self._own(name, frozenset(digests)))
+        return {one.digest: one.content for one in files if one.digest in digests}
+
+    def _own(self, name: NodeName, digests: frozenset[str]) -> Iterator[Artifact]:
+        """Yield files that exist for a node alone, those with one of these digests among them."""
+        of, placed, templates = self.nodes[name], self.placed.get(name, ()), self.templates
+        left = digests.intersection(one.digest for one in of.manifest.entries)
+        for instance, known in zip(placed, of.instances.values(), strict=True):
+            if _has_any(known.entries, left):
+                yield from own.instance_artifacts(instance, own.template_of(instance, templates))
+                left = left.difference(one.digest for one in known.entries)
+        if left:
+            view = node_view(self.plan, self.cluster, name, placed)
+            if _has_any(of.fixed, left):
+                yield from own.fixed_artifacts(view)
+            if left.difference(one.digest for one in of.fixed):
+                yield from own.moving_artifacts(view)
+
+
+def _has_any(entries: Iterable[Entry], digests: Collection[str]) -> bool:
+    return any(one.digest in digests for one in entries)
 
 
 def render(plan: Plan) -> Rendered:

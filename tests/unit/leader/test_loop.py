@@ -180,10 +180,18 @@ async def test_a_node_without_a_session_is_not_ready_after_the_timeout() -> None
 
 
 async def test_what_an_agent_was_told_of_can_still_be_fetched_some_plans_later() -> None:
-    async with leader() as box, box.agent():
+    async with leader() as box, box.agent(report=lambda: None):  # it has not got round to it
         await box.until(lambda: box.cluster.mark[1] == 1)
         for number in range(KEPT):
             await box.settled(await box.apply(NAMESPACE.format(number)))
         last = box.cluster.mark[1]
         found = [one for one in range(last + 2) if box.cluster.bundle(A, one) is not None]
         assert found == [*range(last - KEPT + 1, last + 1)]
+
+
+async def test_what_all_agents_have_gone_beyond_is_not_kept() -> None:
+    async with leader() as box, box.agent() as agent:
+        for number in range(1, 6):
+            await box.settled(await box.apply(NAMESPACE.format(number)))
+            await box.until(lambda: box.cluster.applied[A][1] == box.cluster.mark[1])
+        assert box.cluster.bundles.generations == (agent.generation - 1, agent.generation)
