@@ -108,12 +108,27 @@ def _count(request: web.Request, caller: Caller) -> None:
 
 
 async def _caller(request: web.Request) -> Caller:
-    """Return who asks. Raises DeniedError."""
+    """Return who asks. Raises DeniedError, LimitedError.
+
+    A token that is not in memory counts as a stranger's before the store is asked for it: what
+    strangers make up must cost the store no more than their limit, also while it is away.
+    """
+    turnstile, address = request.app[TURNSTILE], request.remote or ""
+    is_strange = _is_strange(request)
+    counted_as = turnstile.stranger(address) if is_strange else ""
     found = await _found(request)
     if found is None:
-        request.app[TURNSTILE].stranger(request.remote or "")
+        if not is_strange:
+            turnstile.stranger(address)
         raise DeniedError("the token or certificate is missing, or not known here")
+    if is_strange:
+        turnstile.forgive(counted_as)
     return found
+
+
+def _is_strange(request: web.Request) -> bool:
+    given = request.headers.getall(hdrs.AUTHORIZATION, [])
+    return bool(given) and not request.app[SERVICES].tokens.is_remembered(_token(given))
 
 
 async def _found(request: web.Request) -> Caller | None:
@@ -123,11 +138,14 @@ async def _found(request: web.Request) -> Caller | None:
 
 
 async def _by_token(services: Services, given: list[str]) -> Caller | None:
-    scheme, _, text = given[0].partition(" ")
-    if len(given) != 1 or scheme.lower() != _BEARER:
-        return None
-    token = await services.tokens.find(text.strip())
+    token = await services.tokens.find(_token(given))
     return Caller(token.role, token.name) if token else None
+
+
+def _token(given: list[str]) -> str:
+    """Return the one bearer token, '' if there is none."""
+    scheme, _, text = given[0].partition(" ")
+    return text.strip() if len(given) == 1 and scheme.lower() == _BEARER else ""
 
 
 async def _by_certificate(services: Services, request: web.Request) -> Caller | None:

@@ -76,8 +76,8 @@ class Turnstile:
         """Count a request of a node's agent. Raises LimitedError."""
         self._take(f"node {node}", self.limits.agents)
 
-    def stranger(self, address: str) -> None:
-        """Count a request of nobody who is known. Raises LimitedError.
+    def stranger(self, address: str) -> str:
+        """Count a request of nobody who is known, and return as whose. Raises LimitedError.
 
         If there are too many to remember, all those who come new are counted as one.
         """
@@ -85,6 +85,14 @@ class Turnstile:
         if who not in self._buckets and not self._has_room():
             who = _CROWD
         self._take(who, self.limits.strangers)
+        return who
+
+    def forgive(self, who: str) -> None:
+        """Take back one request of a stranger's who has turned out to be none."""
+        known, rate = self._buckets.get(who), self.limits.strangers
+        if known is not None:
+            full_at = known.full_at - 1 / rate.per_s
+            self._buckets[who] = _Bucket(known.left + 1, known.at, full_at)
 
     def _take(self, who: str, rate: Rate) -> None:
         now = self._clock()

@@ -92,9 +92,15 @@ class Tokens:
         """
         match = _TOKEN.fullmatch(text)
         token = await self._at(f"{PREFIX}{match[1]}") if match else None
-        given = _hash(match[2]) if match else _NOBODY[::-1]
-        is_right = hmac.compare_digest(given, token.hash if token else _NOBODY)
-        return token if token and is_right else None
+        return token if _is_of(match, token) else None
+
+    def is_remembered(self, text: str) -> bool:
+        """Whether a token is in memory, so that whoever has it is no stranger.
+
+        The time taken tells nothing of the secret.
+        """
+        match = _TOKEN.fullmatch(text)
+        return _is_of(match, self._known.get(f"{PREFIX}{match[1]}") if match else None)
 
     async def _at(self, path: str) -> Token | None:
         known = self._known.get(path)
@@ -123,6 +129,13 @@ class Tokens:
                 self._known.pop(change.key, None)
             else:
                 self._known[change.key] = token
+
+
+def _is_of(match: re.Match[str] | None, token: Token | None) -> bool:
+    """Whether a text has a token's secret; it takes as long if there is no such token."""
+    given = _hash(match[2]) if match else _NOBODY[::-1]
+    is_right = hmac.compare_digest(given, token.hash if token else _NOBODY)
+    return token is not None and is_right
 
 
 def _read(path: str, value: bytes) -> Token | None:

@@ -115,3 +115,13 @@ def test_another_site_counts_for_itself() -> None:
 async def test_who_asks_for_metrics_is_counted_too() -> None:
     async with api(manners=Manners(Limits(people=Rate(0.1, 2)))) as kat:
         assert [(await kat.ask("GET", "/metrics")).status for _ in range(3)] == [200, 200, 429]
+
+
+def test_who_turns_out_to_be_known_is_as_if_not_counted() -> None:
+    clock = Time()
+    turnstile = Turnstile(STRANGERS, clock)
+    for _ in range(1000):
+        turnstile.forgive(turnstile.stranger("192.0.2.1"))
+    assert taken(turnstile, "192.0.2.1") == 100
+    turnstile.forgive("address 192.0.2.9")  # forgotten meanwhile
+    assert taken(turnstile, "192.0.2.9") == 100

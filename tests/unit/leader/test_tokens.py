@@ -8,11 +8,13 @@ from dataclasses import replace
 import msgspec
 import pytest
 
+from katgen.leader.app import Manners
+from katgen.leader.limits import Limits, Rate
 from katgen.leader.store import Change, Item, Listing, StoreError, Transaction
 from katgen.leader.store.feed import QUEUE
 from katgen.leader.store.memory import MemoryStore
 from katgen.leader.tokens import PREFIX, NewToken, Tokens, make_token
-from tests.unit.leader.api import api
+from tests.unit.leader.api import Api, api
 from tests.unit.leader.given import config
 
 DEADLINE_S = 10.0
@@ -226,4 +228,49 @@ async def test_who_only_looks_is_answered_while_the_store_is_away() -> None:
         refused = await kat.write("POST", "/v1alpha1/apply", config("b"))
         assert refused.status == 503
         assert (await refused.json())["detail"] == "the store: etcd is away"
+    await store.close()
+
+
+FEW = Manners(Limits(strangers=Rate(0.001, 5)))
+
+
+async def asked_with(kat: Api, token: str) -> int:
+    headers = {"Authorization": f"Bearer {token}"}
+    return (await kat.ask("GET", "/v1alpha1/version", headers=headers)).status
+
+
+async def made_up(kat: Api, count: int = 8) -> list[int]:
+    """Ask with so many tokens that nobody has been given; return the statuses."""
+    return [await asked_with(kat, make_token("eve", "admin", "t").text) for _ in range(count)]
+
+
+async def test_what_strangers_make_up_costs_the_store_no_more_than_their_limit() -> None:
+    store = Remote()
+    async with api(store=store, manners=FEW) as kat:
+        await until_unasked(store, lambda: asked_with(kat, kat.token))
+        before = store.gets
+        assert await made_up(kat) == [401, 401, 401, 401, 401, 429, 429, 429]
+        assert store.gets == before + 5
+        assert await asked_with(kat, kat.token) == 200  # from the same address
+    await store.close()
+
+
+async def test_strangers_are_counted_while_the_store_is_away() -> None:
+    store = Remote()
+    async with api(store=store, manners=FEW) as kat:
+        await until_unasked(store, lambda: asked_with(kat, kat.token))
+        store.leave()
+        assert await made_up(kat) == [503, 503, 503, 503, 503, 429, 429, 429]
+        assert await asked_with(kat, kat.token) == 200
+        store.come_back()
+    await store.close()
+
+
+async def test_who_is_not_in_memory_yet_is_no_stranger() -> None:
+    store = Remote()
+    store.is_watchable = False
+    async with api(store=store, manners=FEW) as kat:
+        bob = await written(store, "bob")
+        assert [await asked_with(kat, bob.text) for _ in range(8)] == [200] * 8
+        assert await made_up(kat, 1) == [401]
     await store.close()
