@@ -198,11 +198,16 @@ class Objects:
         kinds = tuple(sorted(change.kinds))
 
         def timed() -> Draft:
-            begun = time.thread_time()
-            draft = change.drafted(before)
-            if len(kinds) <= _FEW:
-                self._took_s[kinds] = time.thread_time() - begun
-            return draft
+            begun, is_done = time.thread_time(), False
+            try:
+                draft = change.drafted(before)
+                is_done = True
+                return draft
+            finally:
+                took_s = time.thread_time() - begun
+                # What was refused early proves nothing; what was refused late is slow all the same.
+                if len(kinds) <= _FEW and (is_done or took_s >= _QUICK_S):
+                    self._took_s[kinds] = took_s
 
         if self._grounds.is_warm and self._took_s.get(kinds, _QUICK_S) < _QUICK_S:
             return timed()

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -318,6 +319,40 @@ async def test_what_was_quick_needs_no_thread_the_next_time_and_many_do(
         for text in (config("a"), config("b"), config("c"), many, config("d")):
             await objects.apply(read(text))
     assert clock.asked_here == [False, False, True, False, True]
+
+
+class BusyClock(TracingClock):
+    """Has whoever asks work for as long as makes a write slow."""
+
+    is_busy = False
+
+    def now(self) -> float:
+        end = time.thread_time() + (0.006 if self.is_busy else 0.0)
+        while time.thread_time() < end:
+            pass
+        return super().now()
+
+
+async def test_what_is_refused_late_gets_a_thread_and_what_is_refused_early_takes_none_away(
+    store: MemoryStore,
+) -> None:
+    clock = BusyClock()
+    objects = Objects(store, BOX, clock)
+    feed = ObjectsFeed(store, lambda _: {})
+    await feed.load()
+    objects.follow(feed)
+    bad = config("bad").replace("data:", "datum:")
+    async with following(feed):
+        for text in (config("a"), config("b"), config("c")):
+            await objects.apply(read(text))
+        clock.is_busy = True
+        for _ in range(2):
+            with pytest.raises(InputError):
+                await objects.apply(read(bad))
+        with pytest.raises(TakenError):
+            await objects.apply(read(config("a")), expected={key("Config", "a"): 0})
+        await objects.apply(read(config("d")))
+    assert clock.asked_here == [False, False, True, True, False, False]
 
 
 @asynccontextmanager
