@@ -92,7 +92,8 @@ class ObjectsFeed:
         self._told = 0
         self._shown: dict[WorkloadKey, WorkloadStatus] = {}
         self._dirty: set[ObjectKey] | None = None
-        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+        self._waiting: dict[asyncio.Future[None], int] = {}
+        """Who waits for which revision."""
         self._news = asyncio.Event()
         self._history = asyncio.Lock()
         self._has_history = False
@@ -117,6 +118,8 @@ class ObjectsFeed:
                 _LOG.warning("objects cannot be watched, retrying in 5 s: %s", err)
                 await asyncio.sleep(_RETRY_S)
                 self.is_current = is_loaded
+                if is_loaded:
+                    self._arrived()
             except Exception:  # noqa: BLE001 -- writes and watches live on it, whatever a fault did
                 self.is_current = is_loaded = False
                 _LOG.exception("following the store failed, reading it anew in 5 s")
@@ -214,13 +217,20 @@ class ObjectsFeed:
         if self.is_current and self.revision >= revision:
             return True
         future = asyncio.get_running_loop().create_future()
-        self._waiting.append((revision, future))
+        self._waiting[future] = revision
         try:
             async with asyncio.timeout(_CATCH_UP_S):
                 await future
         except TimeoutError:
             return False
+        finally:
+            self._waiting.pop(future, None)
         return self.is_current
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for a revision."""
+        return len(self._waiting)
 
     def changed(self) -> Coroutine[Any, Any, object]:
         """Return what waits for the next change after this call."""
@@ -229,10 +239,11 @@ class ObjectsFeed:
     def _arrived(self) -> None:
         self._news.set()
         self._news = asyncio.Event()
-        for revision, future in self._waiting:
-            if revision <= self.revision and not future.done():
+        here = [future for future, revision in self._waiting.items() if revision <= self.revision]
+        for future in here:
+            del self._waiting[future]
+            if not future.done():
                 future.set_result(None)
-        self._waiting = [one for one in self._waiting if not one[1].done()]
 
     def changed_keys(self) -> Collection[ObjectKey] | None:
         """Return what has changed since the last call; None if that may be anything."""
