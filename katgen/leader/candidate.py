@@ -233,8 +233,8 @@ def _planned(task: _Task) -> planning.Step:
             return _repeated(base.plan)
         available, lost = task.step.available, inventory.lost
         return planning.advance(base.state, aim.specs, task.changed, available, lost)
-    except RefusedError as err:
-        faults = _blamed(err.problems, task.changed, Reason.UNSUPPORTED)
+    except RefusedError as err:  # for want of numbers: some may come back
+        faults = _blamed(err.problems, task.changed, Reason.UNPLACED)
         raise _FaultyError(faults, _told(err.problems)) from err
 
 

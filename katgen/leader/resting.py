@@ -1,9 +1,10 @@
 """When numbers that lost their owner may be used again (spec §4)."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from katgen.ipam import Layout, used_virtuals
 from katgen.leader.clock import Clock
 from katgen.names import NodeName
 from katgen.planned import Plan
@@ -12,7 +13,8 @@ from katgen.schedule.feasible import NO_ADDRESS
 
 REST_S: Final = 600.0
 LOT: Final = 32
-"""Numbers are taken back in lots, since it costs a look at the whole cluster."""
+"""Numbers are taken back in lots, since it costs a look at the whole cluster; at once if they are
+all that is left."""
 
 
 @dataclass(eq=False, slots=True)
@@ -34,8 +36,8 @@ class Rests:
         rested = frozenset(
             name for name, one in plan.resting.items() if one.released_generation <= done
         )
-        is_worth_it = len(rested) >= LOT or (rested and _lacks_addresses(plan))
-        return rested if is_worth_it else frozenset()
+        is_wanted = rested and (_lacks_addresses(plan) or _has_no_other(plan, rested))
+        return rested if len(rested) >= LOT or is_wanted else frozenset()
 
     def _done(self, plan: Plan, reports: Mapping[NodeName, Report]) -> int:
         """Return the generation up to which numbers have rested."""
@@ -55,3 +57,15 @@ def _lacks_addresses(plan: Plan) -> bool:
         for one in planned.unplaced
         for refusal in one.refusals
     )
+
+
+def _has_no_other(plan: Plan, rested: Collection[str]) -> bool:
+    """Whether the next node or virtual address can only have what has rested.
+
+    Who wanted one was refused, and is in no plan.
+    """
+    layout = Layout(plan.specs.cluster.spec)
+    if any("/" in one for one in rested) and len(plan.subnets) >= layout.subnets:
+        return True
+    virtuals = (one for one in rested if "/" not in one and layout.virtual_number(one) is not None)
+    return any(virtuals) and len(used_virtuals(plan, layout, plan.resting)) >= layout.virtuals

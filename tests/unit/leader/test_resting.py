@@ -1,5 +1,8 @@
 """When numbers that have rested are taken back: in lots, or at once if somebody waits for them."""
 
+from dataclasses import replace
+from ipaddress import IPv4Network
+
 import msgspec
 import pytest
 
@@ -71,3 +74,36 @@ def test_who_lacks_an_address_has_it_at_once() -> None:
     assert rested(planned(1, *reasons)) == addresses(1)
     at_home = f"its data is on a; {reasons[0]}"
     assert rested(planned(1, "cpu: wants 2, 1 of 4 free", at_home)) == addresses(1)
+
+
+def worn(resource: str, subnets: int = 1, virtual: str = "") -> Plan:
+    """Return a plan in which one number rests, with so many subnets and a virtual address."""
+    made = planned(0)
+    given = {NodeName(f"n{number}"): f"10.100.{number}.0/24" for number in range(subnets)}
+    web = msgspec.structs.replace(made.workloads[WEB], virtual_address=virtual)
+    resting = {resource: Resting(resource, "somebody", 1)}
+    return msgspec.structs.replace(made, resting=resting, subnets=given, workloads={WEB: web})
+
+
+def narrow(plan: Plan) -> Plan:
+    """Return a plan of a cluster that has one virtual address."""
+    cluster = plan.specs.cluster
+    spec = cluster.spec.model_copy(update={"service_cidr": IPv4Network("10.101.0.0/31")})
+    return msgspec.structs.replace(
+        plan, specs=replace(plan.specs, cluster=cluster.model_copy(update={"spec": spec}))
+    )
+
+
+def test_the_last_subnet_is_taken_back_at_once() -> None:
+    subnet = "10.100.7.0/24"
+    assert rested(worn(subnet, subnets=256)) == {subnet}
+    assert rested(worn(subnet, subnets=256), passed=REST_S - 1) == frozenset()
+    assert rested(worn(subnet, subnets=255)) == frozenset()
+    assert rested(worn("10.100.7.10", subnets=256)) == frozenset()
+
+
+def test_the_last_virtual_address_is_taken_back_at_once() -> None:
+    assert rested(narrow(worn("10.101.0.1"))) == {"10.101.0.1"}
+    assert rested(narrow(worn("10.101.0.1")), passed=REST_S - 1) == frozenset()
+    assert rested(worn("10.101.0.1")) == frozenset()
+    assert rested(narrow(worn("10.100.0.10", virtual="10.101.0.1"))) == frozenset()
