@@ -1,6 +1,7 @@
 """What endpoint state changes on this node: packet rules, names, memory, boot snapshots.
 
-None waits for another's success; what failed is told as a problem and is due until it succeeds.
+None waits for another's success, nor a namespace's files for another's; what failed is told as a
+problem and is due until it succeeds.
 """
 
 import asyncio
@@ -29,6 +30,9 @@ from katgen.protocol import Complaint
 
 PROBLEM: Final = "endpoints"
 ASKED_S: Final = 5
+FAULT: Final = "a fault in the agent; see the journal of kat-agent.service"
+LASTING: Final = "memory for a boot"
+SOME: Final = 3
 
 _log = logging.getLogger(__name__)
 
@@ -72,6 +76,13 @@ class Told(Protocol):
 
 
 Addresses = Callable[[], Mapping[InstanceKey, str]]
+
+
+def some(problems: Collection[str]) -> str:
+    """Return problems as one text: each once, and of many the first."""
+    each = list(dict.fromkeys(problems))
+    more = [f"and {len(each) - SOME} more"] if len(each) > SOME else []
+    return "; ".join((*each[:SOME], *more))
 
 
 @dataclass(eq=False, slots=True)
@@ -148,12 +159,12 @@ class Effects:
 
     def write_names(self) -> None:
         """Have names follow; nothing of the kernel keeps them waiting."""
-        with self._trying("names"):
-            for name in sorted(self._names_due):
-                services = self.services.by_namespace.get(name)
-                text = None if services is None else names_text(services, self.records.states)
-                self.names.put(name, text)
-                self._names_due.discard(name)
+        self._names_due -= self._each("names", self._names_due, self._write_name)
+
+    def _write_name(self, namespace: str) -> None:
+        services = self.services.by_namespace.get(namespace)
+        text = None if services is None else names_text(services, self.records.states)
+        self.names.put(namespace, text)
 
     def remember(self) -> None:
         """Write what a restart needs."""
@@ -194,9 +205,25 @@ class Effects:
             self.problem(what, str(err))
         except Exception:  # noqa: BLE001 -- a fault in one effect must not keep others from theirs
             _log.exception("endpoint state has no effect on %s", what)
-            self.problem(what, "a fault in the agent; see the journal of kat-agent.service")
+            self.problem(what, FAULT)
         else:
             self.problem(what, "")
+
+    def _each(
+        self, what: str, namespaces: Collection[str], do: Callable[[str], None]
+    ) -> frozenset[str]:
+        """Do it for each namespace, whatever becomes of the others; return those that are done."""
+        failed: dict[str, str] = {}
+        for name in sorted(namespaces):
+            try:
+                do(name)
+            except KatError as err:
+                failed[name] = str(err)
+            except Exception:  # noqa: BLE001 -- as in _trying
+                _log.exception("endpoint state of %s has no effect on %s", name, what)
+                failed[name] = FAULT
+        self.problem(what, some(failed.values()))
+        return frozenset(namespaces) - failed.keys()
 
     def problem(self, what: str, text: str) -> None:
         """Say what is wrong with one part; '' if it is fine."""
@@ -230,7 +257,7 @@ class Effects:
         """Let nobody through any more who was on his way out."""
         left, self.leaving = self.leaving, NOBODY
         self._put_leaving()
-        self._removal = left.removal
+        self._removal += left.removal
 
     def _put_leaving(self) -> None:
         with self._trying("instances that leave"):
@@ -246,7 +273,7 @@ class Effects:
         """Ring where nobody heard it, and write boot snapshots, at most once a minute."""
         self.names.again()
         now = self.node.clock.boottime()
-        if self._snapshots.is_time(now):
+        if self._snapshots.is_time(now, also=bool(self._problems.get(LASTING))):
             self._snapshots.begin(now)
             await self.write_snapshots()
 
@@ -255,10 +282,13 @@ class Effects:
 
         None of a machine that is going down: what has stopped there will start at the boot.
         """
-        with self._trying("boot snapshots"):
+        with self._trying(LASTING):
             self.memory.last()
-            if not await self._is_stopping():
-                self._write_snapshots()
+        is_stopping = True
+        with self._trying("whether the machine is going down"):
+            is_stopping = await self._is_stopping()
+        if not is_stopping:
+            self._write_snapshots()
 
     async def _is_stopping(self) -> bool:
         try:
@@ -268,12 +298,15 @@ class Effects:
             raise UnfitError("systemd does not say whether the machine is going down") from err
 
     def _write_snapshots(self) -> None:
-        states, texts = self.records.states, {}
-        due = {name: self.services.by_namespace.get(name) for name in sorted(self._snapshots.due)}
-        for name, services in due.items():
-            if services is not None:
-                texts[name] = names_text(services, states), self.rules.snapshot(services, states)
-        gone = due.keys() - texts.keys()
-        forget_snapshots(self.node.files, gone)
-        self._snapshots.due -= gone
-        self._snapshots.write(texts)
+        due = frozenset(self._snapshots.due)
+        done = self._each("boot snapshots", due, self._write_snapshot)
+        with self._trying("boot snapshots on disk"):
+            self._snapshots.written(done)
+
+    def _write_snapshot(self, namespace: str) -> None:
+        services, states = self.services.by_namespace.get(namespace), self.records.states
+        if services is not None:
+            rules = self.rules.snapshot(services, states)
+            self._snapshots.write(namespace, names_text(services, states), rules)
+        else:
+            forget_snapshots(self.node.files, (namespace,))

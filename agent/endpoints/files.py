@@ -116,25 +116,27 @@ class Snapshots:
     due: set[str] = field(default_factory=set)
     _written_at: float = float("-inf")
 
-    def is_time(self, now_s: float) -> bool:
-        """Whether there is something to write, and enough time has passed."""
-        return bool(self.due) and now_s - self._written_at >= SNAPSHOT_S
+    def is_time(self, now_s: float, *, also: bool) -> bool:
+        """Whether there is something to write, here or `also` elsewhere, and time for it."""
+        return (also or bool(self.due)) and now_s - self._written_at >= SNAPSHOT_S
 
     def begin(self, now_s: float) -> None:
         """Have the next be written no sooner than after its time."""
         self._written_at = now_s
 
-    def write(self, texts: Mapping[str, tuple[bytes, bytes | None]]) -> None:
-        """Write names and rules by namespace; no rules means that the kernel cannot take them.
+    def write(self, namespace: str, names: bytes, rules: bytes | None) -> None:
+        """Write names and rules; no rules means that the kernel cannot take them. UnfitError.
 
-        Raises UnfitError; then what is left is still due.
+        They are still due until they are `written`.
         """
-        for name, (names, rules) in texts.items():
-            self._put(f"{SNAPSHOTS}/{name}.json", names)
-            self._put(f"{SNAPSHOTS}/{name}.nft", rules)
-            self.due.discard(name)
-        if texts:
+        self._put(f"{SNAPSHOTS}/{namespace}.json", names)
+        self._put(f"{SNAPSHOTS}/{namespace}.nft", rules)
+
+    def written(self, namespaces: Collection[str]) -> None:
+        """Have what was written outlast a power failure. UnfitError; then it is still due."""
+        if namespaces:
             self.files.flush([SNAPSHOTS])
+        self.due.difference_update(namespaces)
 
     def _put(self, path: str, text: bytes | None) -> None:
         if self.files.read(path) == text:

@@ -204,6 +204,18 @@ async def test_what_could_not_be_removed_is_at_the_next_tick_unless_rules_are_lo
             assert len(made.stage.packets.carried) == (not loads)
 
 
+async def test_what_could_not_be_removed_is_not_forgotten_by_the_next_apply() -> None:
+    async with served(drain_seconds=0, leader=False) as made:
+        made.stage.node.systemd.effects[f"stop {unit(TWO)}"] = partial(fail_once, made)
+        await made.apply(*FIRST)
+        fail_once(made)
+        await made.apply(*FIRST, generation=3)
+        await made.stage.endpoints.tick()
+        await made.passed()
+        (removed,) = made.stage.packets.carried
+        assert "delete element inet kat itself { 10.100.0.11 . 10.100.0.11 }" in removed
+
+
 def fail_once(made: Served) -> None:
     """Have the next two changes of packet rules fail: those of services, and the removal."""
     made.stage.packets.failures += [UnfitError("nft hangs"), UnfitError("nft hangs")]

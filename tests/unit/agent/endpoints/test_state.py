@@ -1,6 +1,5 @@
 """Endpoint state on one node: what is said, and what it changes there, with or without a leader."""
 
-import asyncio
 import json
 
 import pytest
@@ -24,7 +23,6 @@ from tests.unit.agent.traffic import (
     FULL,
     NAMES,
     SNAPSHOT,
-    FakePackets,
     Stage,
     living,
     services_file,
@@ -263,114 +261,6 @@ async def test_a_damaged_services_file_is_told_and_what_it_said_holds() -> None:
         assert "shop.json is damaged" in made.problems[0]
 
 
-# --- effects that fail ----------------------------------------------------------------------------
-
-
-async def test_packets_that_cannot_be_changed_keep_no_name_back_and_follow_at_a_tick() -> None:
-    made = await stage()
-    async with living(made):
-        await passed(made)
-        made.packets.failures.append(FULL)
-        for one in (ONE, TWO):
-            made.turn(one, ready=True)
-        await passed(made)
-        assert withdrawn(made) == ["10.100.0.12"]
-        assert made.packets.kernel == {"shop": (ONE, TWO, FAR)}
-        assert made.problems == ["endpoint state, packet rules: No space left on device"]
-        await made.endpoints.tick()
-        await passed(made)
-        assert made.packets.kernel == {"shop": (ONE, TWO)}
-        assert made.problems == []
-
-
-async def test_names_that_cannot_be_written_keep_no_packet_back_and_follow_at_a_tick() -> None:
-    made = await stage()
-    async with living(made):
-        await passed(made)
-        for attempt in (1, 2):
-            made.node.trace.fail(f"files.write {NAMES}", FULL, attempt)
-        for one in (ONE, TWO):
-            made.turn(one, ready=True)
-        await passed(made)
-        assert made.packets.kernel == {"shop": (ONE, TWO)}
-        assert len(withdrawn(made)) == 3
-        await made.endpoints.tick()
-        await passed(made)
-        assert withdrawn(made) == ["10.100.0.12"]
-
-
-async def test_names_do_not_wait_for_packet_rules() -> None:
-    made = await stage()
-    async with living(made):
-        await passed(made)
-        made.packets.hangs = asyncio.Event()
-        for one in (ONE, TWO):
-            made.turn(one, ready=True)
-            await passed(made)
-        assert withdrawn(made) == ["10.100.0.12"]
-
-
-async def test_connections_that_take_long_to_forget_keep_nothing_waiting() -> None:
-    class Slow(FakePackets):
-        async def forget(self) -> None:
-            await made.node.clock.sleep(1000)
-
-    made = await stage()
-    made = Stage(made.node, Slow())
-    async with living(made):
-        await passed(made)
-        for one in (ONE, TWO):
-            made.turn(one, ready=True)
-        await passed(made)
-        assert made.packets.kernel == {"shop": (ONE, TWO)}
-
-
-async def test_kat_dns_is_told_at_the_start_lest_an_agent_before_was_cut() -> None:
-    made = await stage()
-    async with living(made):
-        await passed(made)
-    again = made.again()
-    async with living(again):
-        await passed(again)
-        assert again.rung == ["shop"]
-
-
-async def test_a_namespace_that_left_while_no_agent_ran_leaves_nothing() -> None:
-    made = await stage()
-    made.node.files.put("/run/kat/endpoints/old.json", b"{}")
-    made.node.files.put("/var/lib/kat/endpoints/old.json", b"{}")
-    made.node.files.put("/var/lib/kat/endpoints/old.nft", b"# old")
-    async with living(made):
-        await passed(made)
-        await made.endpoints.tick()
-        assert made.rung.count("old") == 2
-    assert [one for one in made.node.files.tree if one.rpartition("/")[2].startswith("old")] == []
-
-
-async def test_kat_dns_is_told_again_what_it_had_no_room_for() -> None:
-    made = await stage()
-    async with living(made):
-        await passed(made)
-        made.deaf = True
-        made.turn(ONE, ready=True)
-        await passed(made)
-        made.deaf, made.rung = False, []
-        await made.endpoints.tick()
-        assert made.rung == ["shop"]
-        await made.endpoints.tick()
-        assert made.rung == ["shop"]
-
-
-async def test_a_fault_of_the_agent_in_one_effect_is_told_and_ends_nothing() -> None:
-    made = await stage()
-    async with living(made):
-        made.packets.failures.append(RuntimeError("a bug"))
-        made.turn(ONE, ready=True)
-        await passed(made)
-        assert "10.100.0.10" not in withdrawn(made)
-        assert "a fault in the agent" in made.problems[0]
-
-
 # --- the leader -----------------------------------------------------------------------------------
 
 
@@ -539,7 +429,7 @@ async def test_where_nobody_can_tell_whether_it_goes_down_there_is_none_either()
         made.node.trace.fail("systemd.is_stopping", UnfitError("D-Bus is down"))
         await made.endpoints.save()
         assert f"{SNAPSHOT}.json" not in made.node.files.tree
-        assert made.problems == ["endpoint state, boot snapshots: D-Bus is down"]
+        assert made.problems == ["endpoint state, whether the machine is going down: D-Bus is down"]
         await made.endpoints.save()
         assert f"{SNAPSHOT}.json" in made.node.files.tree
 
