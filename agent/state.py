@@ -113,7 +113,7 @@ def load(files: Files, path: str, kind: type[S]) -> S | None:
         return None
     try:
         return msgspec.json.decode(content, type=kind)
-    except msgspec.MsgspecError as err:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as err:
         raise UnfitError(f"{path} is damaged: {err}; restore it from a backup") from err
 
 

@@ -119,7 +119,7 @@ def _read(generation: int, root: str, manifest: bytes, sets: Mapping[str, bytes]
     try:
         decoded = msgspec.json.decode(manifest, type=Manifest)
         shared = {n: msgspec.json.decode(t, type=tuple[Entry, ...]) for n, t in sets.items()}
-    except msgspec.MsgspecError as err:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as err:
         raise BundleError(f"the bundle cannot be read: {err}") from err
     if decoded.format > FORMAT:
         raise UnfitError(
@@ -223,7 +223,7 @@ def kept(files: Files, folder: str) -> Target:
         shared = msgspec.json.decode(sets, type=tuple[_Kept, ...])
         texts = {one.name: bytes(one.content) for one in shared}
         made = _read(record.generation, record.root, manifest, texts)
-    except (msgspec.MsgspecError, BundleError) as err:
+    except (msgspec.MsgspecError, UnicodeDecodeError, BundleError) as err:
         raise UnfitError(f"{where} is damaged: {err}") from err
     return made.committed(signed, record)
 

@@ -1,7 +1,7 @@
 """What endpoint state changes on this node: packet rules, names, memory, boot snapshots.
 
 None waits for another's success, nor a namespace's files for another's; what failed is told as a
-problem and is due until it succeeds.
+problem and is due until it succeeds. Of a namespace of which nothing is known all stays as it is.
 """
 
 import asyncio
@@ -42,6 +42,9 @@ class PacketRules(Protocol):
 
     async def prepare(self) -> None:
         """Find out what this machine can do; before the first snapshot."""
+
+    def spare(self, *, others: bool) -> None:
+        """Leave elements alone, or no longer, of which no service is known: others may be there."""
 
     async def apply(
         self,
@@ -138,6 +141,11 @@ class Effects:
         if self._since is None:
             self._since = self.node.clock.boottime()
 
+    def follow_services(self) -> None:
+        """Take it that the rules in the kernel are of the services that are installed now."""
+        if self.loaded is not self.services:
+            self.loaded, self._packets_due = self.services, True
+
     @property
     def is_due(self) -> bool:
         """Whether something has failed or has not been done yet."""
@@ -162,9 +170,10 @@ class Effects:
         self._names_due -= self._each("names", self._names_due, self._write_name)
 
     def _write_name(self, namespace: str) -> None:
-        services = self.services.by_namespace.get(namespace)
-        text = None if services is None else names_text(services, self.records.states)
-        self.names.put(namespace, text)
+        if self.services.knows(namespace):
+            services = self.services.by_namespace.get(namespace)
+            text = None if services is None else names_text(services, self.records.states)
+            self.names.put(namespace, text)
 
     def remember(self) -> None:
         """Write what a restart needs."""
@@ -182,6 +191,7 @@ class Effects:
         self._packets_due = False
         changed, self._changed = self._changed, set()
         try:
+            self.rules.spare(others=not self.loaded.is_complete)
             services = tuple(self.loaded.by_namespace.values())
             at = self.addresses()
             own = {one: at.get(one, "") for one in self.records.own}
@@ -247,7 +257,7 @@ class Effects:
         self.loaded = self.services
         try:
             await self.write_snapshots()
-            self._put_leaving()
+            self.put_leaving()
             yield
         finally:
             self._is_loading = False
@@ -256,10 +266,11 @@ class Effects:
     def all_left(self) -> None:
         """Let nobody through any more who was on his way out."""
         left, self.leaving = self.leaving, NOBODY
-        self._put_leaving()
+        self.put_leaving()
         self._removal += left.removal
 
-    def _put_leaving(self) -> None:
+    def put_leaving(self) -> None:
+        """Have loads include who leaves, or nobody."""
         with self._trying("instances that leave"):
             put_leaving(self.node.files, self.leaving.text)
 
@@ -308,5 +319,5 @@ class Effects:
         if services is not None:
             rules = self.rules.snapshot(services, states)
             self._snapshots.write(namespace, names_text(services, states), rules)
-        else:
+        elif self.services.knows(namespace):
             forget_snapshots(self.node.files, (namespace,))

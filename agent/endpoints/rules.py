@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from agent.endpoints.elements import Elements, changes, snapshot_text, unused
+from agent.endpoints.elements import OBJECTS, Elements, changes, snapshot_text, unused
 from agent.endpoints.wanted import Wanted
 from agent.nft_listing import SeenRules
 from agent.ports import NodePorts, UnfitError
@@ -45,6 +45,7 @@ class EndpointRules:
         self._wanted = Wanted()
         self._is_told = False
         self._is_known = False
+        self._is_sparing = False
         self._chains: frozenset[str] = frozenset()
         self._left: set[str] = set()
         self._own_steps = (-1, -1)
@@ -66,6 +67,14 @@ class EndpointRules:
                 "nft or this kernel cannot destroy elements (nft 1.0.7, Linux 6.3): until the agent"
                 " runs, all instances count as ready after a boot"
             )
+
+    def spare(self, *, others: bool) -> None:
+        """Leave elements alone, or no longer, whose address no service here has.
+
+        For while namespaces may be there of which nothing is known.
+        """
+        if others != self._is_sparing:
+            self._is_sparing, self._is_known = others, False
 
     async def apply(
         self,
@@ -130,7 +139,8 @@ class EndpointRules:
         async with self._working:
             generation = await self._network.generation()
             seen = await self._network.rules()
-            if self._is_told and seen.digest == digest and seen.elements != self._wanted.elements():
+            is_right = self._spared(seen.elements) == self._wanted.elements()
+            if self._is_told and seen.digest == digest and not is_right:
                 if self._is_known:
                     _log.warning("somebody has changed endpoints in the packet rules, restoring")
                     self._counts.restored()
@@ -147,11 +157,23 @@ class EndpointRules:
         """Bring rules from how they were seen to what is wanted."""
         self._chains = seen.chains
         if seen.digest:
-            await self._change(self._text(seen.elements, self._wanted.elements()))
+            await self._change(self._text(self._spared(seen.elements), self._wanted.elements()))
+
+    def _spared(self, seen: Elements) -> Elements:
+        """Return elements without those that are to be left alone."""
+        if not self._is_sparing:
+            return seen
+        ours = self._wanted.addresses()
+        return Elements(
+            *(
+                {key: one for key, one in seen.of(name).items() if key.partition(" . ")[0] in ours}
+                for name in OBJECTS
+            )
+        )
 
     def _text(self, old: Elements, new: Elements) -> str:
         """Return what leads to what is wanted; chains that nothing leads to go with the last."""
-        over = self._chains - self._wanted.chains()
+        over = frozenset() if self._is_sparing else self._chains - self._wanted.chains()
         return changes(old, new, self._chains) + unused(over)
 
     async def _change(self, text: str) -> None:
@@ -159,7 +181,8 @@ class EndpointRules:
         self._is_known = False
         if text:
             self._note(*await self._counted(text))
-            self._chains = self._wanted.chains()
+            spared = self._chains if self._is_sparing else frozenset()
+            self._chains = self._wanted.chains() | spared
         self._is_known = True
 
     async def _counted(self, text: str) -> tuple[int, int]:

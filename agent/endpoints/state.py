@@ -10,15 +10,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapp
 from contextlib import asynccontextmanager
 from typing import Final
 
-from agent import state
-from agent.endpoints.effects import Effects, PacketRules, Told
+from agent.endpoints.effects import Effects, PacketRules, Told, some
 from agent.endpoints.files import NamesFiles
+from agent.endpoints.in_place import in_place
 from agent.endpoints.leaving import leaving
 from agent.endpoints.own import Health, OwnInstances
 from agent.endpoints.records import Records
-from agent.endpoints.services import Services, installed_services, namespaces_of, services_of
+from agent.endpoints.services import Services, installed_services, listed, services_of
 from agent.endpoints.session import EndpointSession
-from agent.ports import NodePorts, Session, UnfitError
+from agent.ports import NodePorts, Session
 from agent.target import Target
 from agent.until import first_of
 from katgen.endpoints import READY
@@ -56,16 +56,15 @@ class Endpoints:
         """Take up what was so before this agent started; what cannot be read is a problem."""
         self.own.health = health
         self._effects.memory.recall()
-        self._take_services(installed_services(self._node.files, Services()))
+        files = self._node.files
+        there = in_place(files)
+        self._take_services(installed_services(files, Services(), there.services()))
         self._effects.loaded = self._services
-        try:
-            applied = state.load(self._node.files, state.APPLIED, state.Applied)
-        except UnfitError:  # told by the report; what runs keeps its state
-            applied = None
-        if applied is not None:
-            self.own.follow(applied.manifest.instances)
+        self._effects.leaving = there.leaving(files)
+        self._sets = there.sets
+        self.own.follow(there.instances.values())
+        if there.is_known:  # else what runs keeps its state
             self._records.disown(self.own.entries)
-            self._sets = frozenset(applied.manifest.shared_sets)
         self.own.keep_ready(one for one, said in self._records.states.items() if said == READY)
         self._refresh()
         self._effects.begin()
@@ -123,6 +122,8 @@ class Endpoints:
 
     async def tick(self) -> None:
         """Try again what failed, and keep what a boot would find up to date."""
+        if self._services.problems:
+            self._read_again()
         await self._effects.tick()
         if self._effects.is_due:
             self._news.set()
@@ -133,18 +134,27 @@ class Endpoints:
     async def save(self) -> None:
         """Leave what a restart, a load or a boot would find as it is now."""
         self._effects.remember()
+        self._effects.put_leaving()  # an attempt to go on with an apply may have deleted it
         await self._effects.write_snapshots()
 
     # --- what is new ------------------------------------------------------------------------------
 
     def _say(self, instance: InstanceKey, said: str) -> None:
         """Record what is so of an own instance; one that is no candidate has no record."""
-        if instance in self._records.own or instance in self._services.candidates:
+        if instance in self._records.own or self._may_serve(instance):
             is_new = self._records.say(instance, said, self._node.clock.boottime())
             if is_new:
                 self._node.counts.turned(said)
                 self.session.tell((instance,))
                 self._changed((instance,))
+
+    def _may_serve(self, instance: InstanceKey) -> bool:
+        """Whether an own instance is a candidate, or may be one for all that is known."""
+        if instance in self._services.candidates:
+            return True
+        entry = self.own.entries.get(instance)
+        is_open = not self._services.knows(instance.partition("/")[0])
+        return is_open and entry is not None and not entry.is_run
 
     def _refresh(self) -> None:
         for one in self.own.entries:
@@ -183,20 +193,33 @@ class Endpoints:
 
     def _take_services(self, services: Services) -> None:
         before, self._effects.services = self._services, services
-        self._effects.problem("services", "; ".join(services.problems))
+        self._effects.problem("files of services", some(services.problems))
         self._leaving |= before.candidates - services.candidates
         self._leaving -= services.candidates
         changed = services.changed_from(before)
         if changed:
             self._effects.changed(services=changed)
             self._wake()
+        if services.is_complete and not before.is_complete:
+            self._effects.begin()  # what was spared may have left
+            self._wake()
+
+    def _read_again(self) -> None:
+        """Read files of services again that could not be read; an apply does so itself."""
+        files, is_loaded = self._node.files, self._effects.loaded is self._services
+        there = in_place(files)
+        if there.is_changing:
+            return
+        self._take_services(installed_services(files, self._services, there.services()))
+        if is_loaded:
+            self._effects.follow_services()
 
     # --- an apply (agent.traffic.Traffic) ---------------------------------------------------------
 
     async def installed(self, target: Target) -> None:
         """Take over new candidates; who leaves is still an instance of this node."""
-        namespaces = namespaces_of(target.entries)
-        self._take_services(services_of(self._node.files, namespaces, self._services))
+        should = listed(target.entries.values())
+        self._take_services(services_of(self._node.files, should.certain, self._services, should))
         wanted = {one.instance: one for one in target.manifest.instances}
         gone = [one for key, one in self.own.entries.items() if key not in wanted]
         kept = {one.address for one in wanted.values()}
@@ -243,8 +266,8 @@ class Endpoints:
     async def settled(self, target: Target) -> None:
         """Forget what has left, from this node and from services."""
         self.own.follow(target.manifest.instances)
-        self._effects.loaded = self._services
-        self._changed(self._records.disown(self.own.entries.keys() & self._services.candidates))
+        self._effects.follow_services()
+        self._changed(self._records.disown(set(filter(self._may_serve, self.own.entries))))
         self._changed(self._records.forget(self._leaving))
         self._leaving.clear()
         self._sets = frozenset(target.manifest.shared_sets)

@@ -51,6 +51,12 @@ class Wanted:
         """Return the chains of slots to which virtual addresses lead."""
         return frozenset(self._chains)
 
+    def addresses(self) -> frozenset[str]:
+        """Return virtual addresses and those of candidates: keys of elements begin with them."""
+        services = self._services.values()
+        candidates = (one.address for service in services for one in service.candidates)
+        return frozenset((*(one.virtual_address for one in services), *candidates))
+
     def answering(self) -> Mapping[str, frozenset[str]]:
         """Return who answers at each virtual address with UDP ports."""
         return {one.virtual: one.targets for one in self._shares.values() if one.virtual}

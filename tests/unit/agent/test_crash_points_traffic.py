@@ -1,5 +1,6 @@
 """As test_crash_points, with instances that serve: whatever is left of an apply misleads nobody."""
 
+import json
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from katgen.bundle import Activation, Artifact
 from katgen.names import InstanceKey
 from tests.fakes import FakeNode, KilledError
 from tests.unit.agent.cluster import TARGET, Cluster, instance, rules, target_unit, zone
-from tests.unit.agent.traffic import NAMES, SNAPSHOT, Stage, services_file, web
+from tests.unit.agent.traffic import NAMES, SNAPSHOT, Stage, living, services_file, unit, web
 
 ONE, TWO, NEXT = web(0, 1), web(1, 2), web(0, 3)
 UNIT = target_unit()
@@ -48,16 +49,23 @@ CASES = (
 )
 
 
+ONE_ALONE = (rules(), UNIT, zone(), instance(0, 1), services_file(ONE))
+ALONE = Case(
+    "of one instance", (rules("# two\n"), UNIT, zone(), SUCCESSOR, services_file(NEXT)), (NEXT,)
+)
+
+
 class World:
     """A node that serves, and what it is to become."""
 
-    def __init__(self, case: Case) -> None:
+    def __init__(self, case: Case, before: tuple[Artifact, ...] = BEFORE) -> None:
+        self.before = before
         self.case, self.cluster, self.node = case, Cluster(), FakeNode()
         self.stage = Stage(self.node)
         self.target = self.cluster.target(2, *case.after)
 
     async def begin(self) -> None:
-        first = self.cluster.target(1, *BEFORE)
+        first = self.cluster.target(1, *self.before)
         self.stage.begin()
         await self.cluster.apply(self.node.ports, first, self.stage.endpoints)
         for one in (ONE, TWO):
@@ -84,6 +92,24 @@ class World:
         for one in self.case.serving:
             self.stage.turn(one, ready=True)
         await self.stage.endpoints.settled(self.target)
+
+    async def ready_before_the_end(self, one: InstanceKey) -> None:
+        """Have the agent live on for a moment: it sees an instance ready, and remembers it."""
+        self.stage.turn(one, ready=True)
+        await self.stage.endpoints.save()
+
+    async def assert_serving_without_resume(self, one: InstanceKey) -> None:
+        """From its start on an agent has an instance serve, whether the apply can go on or not."""
+        stage = self.stage.again()
+        stage.packets.kernel.clear()
+        async with living(stage):
+            await self.node.clock.advance(0.02)
+            assert stage.packets.kernel == {"shop": (one,)}
+            assert json.loads(self.node.files.tree[NAMES].content)["withdrawn"] == {}
+            await stage.endpoints.installed(self.target)
+            await self.node.clock.advance(0.02)
+            assert json.loads(self.node.files.tree[NAMES].content)["withdrawn"] == {}
+            await stage.endpoints.save()
 
     def assert_boot_is_right(self) -> None:
         """What the next boot would include names nobody who is not a candidate there."""
@@ -128,6 +154,32 @@ async def test_cut_at_any_point_it_converges_and_no_boot_is_misled(
             assert nth > 5
             return
     raise AssertionError("the apply never ends")
+
+
+async def test_a_successor_that_was_ready_when_the_agent_was_killed_serves_on() -> None:
+    case, was_ready = ALONE, 0
+    for nth in range(1, TOO_MANY):
+        world = World(case, ONE_ALONE)
+        await world.begin()
+        world.node.trace.kill_before(nth)
+        try:
+            await world.apply()
+        except KilledError:
+            world.node.trace.spare()
+        else:
+            assert was_ready > 2
+            return
+        if is_running(world.node, NEXT):
+            was_ready += 1
+            await world.ready_before_the_end(NEXT)
+            await world.assert_serving_without_resume(NEXT)
+        await world.converge()
+        await world.assert_converged()
+    raise AssertionError("the apply never ends")
+
+
+def is_running(node: FakeNode, instance: InstanceKey) -> bool:
+    return unit(instance) in {one.unit for one in node.podman.running.values()}
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

@@ -62,10 +62,14 @@ class FakePackets:
     loads: int = 0
     has_snapshots: bool = True
     carried: list[str] = field(default_factory=list)
+    spares: bool = False
     hangs: asyncio.Event | None = None
 
     async def prepare(self) -> None:
         """Be ready."""
+
+    def spare(self, *, others: bool) -> None:
+        self.spares = others
 
     async def apply(
         self,
@@ -79,7 +83,7 @@ class FakePackets:
             await self.hangs.wait()
         if self.failures:
             raise self.failures.pop(0)
-        self.kernel = {
+        self.kernel = (self.kernel if self.spares else {}) | {
             one.namespace: tuple(c.instance for s in one.services for c in served(s, states))
             for one in services
         }

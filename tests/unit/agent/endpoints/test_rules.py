@@ -226,6 +226,49 @@ async def test_a_service_that_no_rule_can_hold_keeps_no_other_from_its_own(
     assert await machine.endpoints.apply(shop(), ready(0), {}) == ""
 
 
+OTHER = "10.101.0.9"
+STRANGE = changes(
+    Elements(),
+    Elements(
+        {OTHER: "goto random-7"},
+        {f"{OTHER} . 0x4b000000": "10.100.1.99"},
+        {"10.100.1.99 . tcp . 80": ""},
+    ),
+    (),
+)
+
+
+async def test_elements_of_services_that_nobody_knows_are_spared_as_long_as_asked_for(
+    machine: Machine,
+) -> None:
+    machine.node.network.load("# rules\n")
+    machine.node.network.change_unheard(
+        changes(Elements(), share(WEB, ready(0, 1), ()).elements, ()) + STRANGE
+    )
+    machine.endpoints.spare(others=True)
+    machine.endpoints.reloaded()
+    await machine.say(ready(0))
+    await machine.say(ready(0, 2))
+    assert machine.leads_to() == ["10.100.1.10", "10.100.1.12", "10.100.1.99"]
+    assert "10.100.1.99 . tcp . 80" in machine.node.network.maps.elements().unready
+    assert "random-7" in machine.node.network.maps.chains
+    machine.endpoints.spare(others=False)
+    await machine.say(ready(0, 2))
+    assert machine.node.network.maps.elements() == share(WEB, ready(0, 2), ()).elements
+    assert set(machine.node.network.maps.chains) == {"random-2"}
+
+
+async def test_elements_that_are_spared_are_no_foreign_change(machine: Machine) -> None:
+    machine.endpoints.spare(others=True)
+    await machine.say(ready(0, 1, 2))
+    machine.node.network.change_unheard(STRANGE)
+    machine.node.trace.clear()
+    assert not await machine.rules.check()
+    assert machine.node.trace.changes() == []
+    assert not await machine.rules.check()
+    assert machine.listings == 1
+
+
 async def test_only_what_is_said_to_have_changed_is_worked_out_anew(machine: Machine) -> None:
     same = shop()
     await machine.endpoints.apply(same, ready(0, 1, 2), {}, ())
