@@ -20,10 +20,10 @@ from katgen.validate.objects import DEFAULT_CLUSTER, Objects, gather
 from katgen.validate.order import order
 from katgen.validate.pairs import pairs
 from katgen.validate.permissions import permissions
-from katgen.validate.references import references
+from katgen.validate.references import keys, references
 from katgen.validate.remarks import exclusive, unreachable, unused
 from katgen.validate.schedule import schedules
-from katgen.validate.service import services
+from katgen.validate.service import outside_names, services
 from katgen.validate.workload import insides
 
 __all__ = ["Checked", "check", "check_alone", "validate"]
@@ -34,7 +34,9 @@ RULES: Final[tuple[Rule, ...]] = (
     pairs,
     insides,
     services,
+    outside_names,
     references,
+    keys,
     permissions,
     order,
     schedules,
@@ -42,7 +44,7 @@ RULES: Final[tuple[Rule, ...]] = (
 )
 CLUSTER_RULES: Final[tuple[ClusterRule, ...]] = (room, host_ports, lengths, nodes)
 """These need the cluster's settings, and are left out where those are not valid."""
-ALONE: Final[tuple[Rule, ...]] = (pairs, insides, services, references, schedules)
+ALONE: Final[tuple[Rule, ...]] = (pairs, insides, services, references, schedules, networks)
 """Those that look at no other workload, and at nothing that may change without it."""
 REMARKS: Final[tuple[Rule, ...]] = (exclusive, unused)
 CLUSTER_REMARKS: Final[tuple[ClusterRule, ...]] = (unreachable,)
@@ -73,9 +75,10 @@ def check(parsed: Parsed) -> Checked:
 
 
 def check_alone(parsed: Parsed) -> Checked:
-    """Check a workload that was accepted before, with the objects that it names, and no others.
+    """Check each object of a plan by itself: all of them were accepted, if not at the same time.
 
-    What its namespace and the cluster allow may have changed since.
+    What a workload's namespace and the cluster allow, what its Secrets hold, and what other
+    workloads have may have changed since it was accepted.
     """
     gathered = gather(parsed)
     problems = {*gathered.problems, *_told(gathered.objects, ALONE, ())}

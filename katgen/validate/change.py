@@ -20,10 +20,10 @@ from katgen.validate.objects import Objects, gather
 from katgen.validate.order import order
 from katgen.validate.pairs import pairs
 from katgen.validate.permissions import permissions
-from katgen.validate.references import references
+from katgen.validate.references import keys, references
 from katgen.validate.remarks import exclusive, unreachable, unused
 from katgen.validate.schedule import schedules
-from katgen.validate.service import services
+from katgen.validate.service import outside_names, services
 from katgen.validate.workload import insides
 
 FIELDS: Final[Mapping[str, str]] = {
@@ -79,7 +79,9 @@ RULES: Final = (
     _reads(pairs, f"{_SERVED} JobDefinition BuildDefinition"),
     _reads(insides, "Workload", "Workload"),
     _reads(services, _SERVED),
+    _reads(outside_names, "VirtualLoadBalancer"),
     _reads(references, f"{_SERVED} Config Secret"),
+    _reads(keys, f"{_SERVED} Secret"),
     _reads(permissions, "Workload Namespace"),
     _reads(order, "Workload"),
     _reads(schedules, "JobDefinition", "JobDefinition"),

@@ -33,13 +33,17 @@ class Reference:
 
 
 def references(objects: Objects) -> Iterator[Problem]:
-    """Every Config and Secret that is named exists in the namespace, with the key that is named."""
+    """Every Config and Secret that is named exists in the namespace."""
+    for reference in named(objects):
+        if objects.lacks(reference.kind, reference.to):
+            what = f"there is no {reference.kind} {reference.to}"
+            yield Problem(reference.by.at(*reference.path), what, _instead(reference, objects))
+
+
+def keys(objects: Objects) -> Iterator[Problem]:
+    """Every Secret has the keys that are named of it."""
     for reference in named(objects):
         to = reference.to
-        if objects.lacks(reference.kind, to):
-            what = f"there is no {reference.kind} {to}"
-            yield Problem(reference.by.at(*reference.path), what, _instead(reference, objects))
-            continue
         secret = objects.secrets.get(to)
         if reference.key and secret is not None and reference.key not in secret.object.data:
             known = sorted(secret.object.data)

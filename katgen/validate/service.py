@@ -13,7 +13,7 @@ One = Written[VirtualLoadBalancer]
 
 
 def services(objects: Objects) -> Iterator[Problem]:
-    """Each port once, targets that the container lists, one place for readiness, one per name."""
+    """Each port once, targets that the container lists, one place for readiness."""
     for key, one in objects.load_balancers.items():
         yield from _each_once(one)
         yield from _service_ports(one)
@@ -21,7 +21,6 @@ def services(objects: Objects) -> Iterator[Problem]:
         if workload is not None:
             yield from _targets(one, workload.object)
             yield from _health(one, workload)
-    yield from _outside_names(objects)
 
 
 def _each_once(one: One) -> Iterator[Problem]:
@@ -67,7 +66,7 @@ def _health(one: One, workload: Written[Workload]) -> Iterator[Problem]:
             yield unlisted(one.at("spec", "healthCheck", *path), container, port, "TCP")
 
 
-def _outside_names(objects: Objects) -> Iterator[Problem]:
+def outside_names(objects: Objects) -> Iterator[Problem]:
     """One host and path can lead to one service only."""
     first: dict[tuple[str, str, str], One] = {}
     for one in objects.load_balancers.values():

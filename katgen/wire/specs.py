@@ -1,7 +1,9 @@
 """Specs as documents in the words of the input, without what equals a default, and back.
 
-Reading validates them as if a user had written them, so that nothing after it meets specs which
-no validation has seen. Of a Secret only the names of its values exist here.
+Reading holds each object to the rules for an object by itself, so that nothing after it meets one
+that no validation has seen. Rules between objects are for what users write: a plan may have, of a
+workload that is held back, objects of an earlier apply than everybody else's, and a leader must
+always be able to read what it has committed. Of a Secret only the names of its values exist here.
 """
 
 import re
@@ -17,7 +19,7 @@ from katgen.model.specs import Specs, WorkloadObjects
 from katgen.names import WorkloadKey, split_key
 from katgen.parse import Document, Parsed
 from katgen.planned import Earlier
-from katgen.validate import Checked, check, check_alone
+from katgen.validate import check_alone
 
 HINT: Final = "give a file that KAT wrote"
 PARTS: Final = ("load_balancer", "job", "build")
@@ -93,7 +95,7 @@ def _objects(objects: WorkloadObjects) -> WireObjects:
 
 def specs_from_wire(wire: WireSpecs, shown_name: str) -> Specs:
     """Return the specs. Raises SpecError with all problems."""
-    return _specs_of(_named(wire), _named, check, shown_name)
+    return _specs_of(_named(wire), _named, shown_name)
 
 
 def earlier_from_wire(
@@ -111,18 +113,17 @@ def _earlier(key: WorkloadKey, revision: str, one: WireEarlier, shown_name: str)
         return _named_objects(wire, f"earlier.{key}.{revision}")
 
     wire = WireSpecs({}, {}, {key: one.objects}, one.configs, one.secrets)
-    specs = _specs_of(named(wire), named, check_alone, shown_name)
+    specs = _specs_of(named(wire), named, shown_name)
     return Earlier(specs.workloads[key], specs.configs, specs.secrets)
 
 
 def _specs_of(
     written: Mapping[str, WireDocument],
     named: Callable[[WireSpecs], Mapping[str, WireDocument]],
-    checks: Callable[[Parsed], Checked],
     shown_name: str,
 ) -> Specs:
     """Return documents, which are named by their paths in the file, as specs."""
-    checked = checks(Parsed(tuple(_documents(written, shown_name))))
+    checked = check_alone(Parsed(tuple(_documents(written, shown_name))))
     if checked.specs is None:
         raise SpecError(map(_without_line, checked.problems))
     elsewhere = sorted({*written} ^ {*named(specs_on_wire(checked.specs))})
