@@ -32,6 +32,8 @@ JOB_ROLLING: Final = (
 """Fields of a job that land in an instance's unit; the schedule lands in a timer."""
 
 _ENCODER: Final = msgspec.json.Encoder(order="deterministic")
+References = tuple[tuple[WorkloadKey, ...], tuple[WorkloadKey, ...]]
+"""Configs, and Secrets."""
 _NOTHING: Final[Mapping[str, object]] = {}
 _ATOMS: Final = (str, int, dict, type(None))
 _defaults: dict[type[Spec], Mapping[str, object]] = {}
@@ -54,8 +56,23 @@ def revision(objects: WorkloadObjects, referenced: Mapping[str, object]) -> str:
     return digest.hexdigest()[:LENGTH]
 
 
-def references(workload: Workload) -> tuple[tuple[WorkloadKey, ...], tuple[WorkloadKey, ...]]:
-    """Return the keys of the Configs and of the Secrets that a workload names, sorted."""
+def named_by(objects: WorkloadObjects) -> References:
+    """Return the keys of the Configs and of the Secrets that any of the objects names, sorted.
+
+    Whatever a plan must hold to be complete: more than rolls instances.
+    """
+    configs, secrets = references(objects.workload)
+    balancer = objects.load_balancer
+    if balancer is None or not balancer.spec.ingress:
+        return configs, secrets
+    names = {one.tls.secret_name for one in balancer.spec.ingress if one.tls is not None}
+    namespace = balancer.metadata.namespace
+    certificates = {key(namespace, name) for name in names if name is not None}
+    return configs, tuple(sorted(certificates.union(secrets)))
+
+
+def references(workload: Workload) -> References:
+    """Return the keys of the Configs and of the Secrets that instances are made of, sorted."""
     spec = workload.spec
     configs: set[str] = set()
     secrets = {e.value_from.secret.name for e in spec.container.env if e.value_from is not None}

@@ -20,7 +20,7 @@ from katgen.model.objects import Config, Namespace, NamespaceMetadata
 from katgen.model.spec import Document
 from katgen.model.specs import Specs, WorkloadObjects
 from katgen.names import WorkloadKey, split_key
-from katgen.revision import references
+from katgen.revision import named_by
 from katgen.validate.objects import DEFAULT_CLUSTER
 
 _PARTS: Final = {
@@ -66,7 +66,7 @@ class Wanted:
         namespace, name = split_key(key)
         keys = [ObjectKey(kind, namespace, name) for kind in _PARTS]
         if objects is not None:
-            configs, secrets = references(objects.workload)
+            configs, secrets = named_by(objects)
             keys += [ObjectKey("Config", *split_key(one)) for one in configs]
             keys += [ObjectKey("Secret", *split_key(one)) for one in secrets]
         found = (self.known.get(one) for one in keys)
@@ -346,7 +346,7 @@ def _used(specs: Specs) -> Specs:
     """Leave out Configs and Secrets that no workload names."""
     if not specs.configs and not specs.secrets:
         return specs
-    named = [references(objects.workload) for objects in specs.workloads.values()]
+    named = [named_by(objects) for objects in specs.workloads.values()]
     configs = {key for of_config, _ in named for key in of_config}
     secrets = {key for _, of_secret in named for key in of_secret}
     return replace(
@@ -365,7 +365,7 @@ def _with_data(specs: Specs, old: Specs, back: Collection[WorkloadKey]) -> Specs
         objects = specs.workloads.get(key)
         if objects is None:
             continue
-        of_config, of_secret = references(objects.workload)
+        of_config, of_secret = named_by(objects)
         configs |= {one: old.configs[one] for one in of_config if one in old.configs}
         secrets |= {one: old.secrets[one] for one in of_secret if one in old.secrets}
         namespace = split_key(key)[0]
@@ -414,6 +414,6 @@ def _changed(old: Specs, new: Specs) -> frozenset[WorkloadKey]:
         changed |= {
             key
             for key, objects in new.workloads.items()
-            if not data.isdisjoint([one for some in references(objects.workload) for one in some])
+            if not data.isdisjoint([one for some in named_by(objects) for one in some])
         }
     return frozenset(changed)

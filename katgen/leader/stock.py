@@ -14,7 +14,7 @@ from katgen.leader.documents import CLUSTER_WIDE, PREFIX, ObjectKey, Stored, key
 from katgen.leader.store import Change, CompactedError, Store, StoreError
 from katgen.model.specs import WorkloadObjects
 from katgen.names import WorkloadKey
-from katgen.revision import references
+from katgen.revision import named_by
 
 _LOG: Final = logging.getLogger(__name__)
 _RETRY_S: Final = 5.0
@@ -134,7 +134,7 @@ class _Users:
             self._by_data = {}
             for workloads in self.every:
                 for name, objects in workloads.items():
-                    configs, secrets = references(objects.workload)
+                    configs, secrets = named_by(objects)
                     for kind, used in (("Config", configs), ("Secret", secrets)):
                         for one in used:
                             self._by_data.setdefault((kind, one), set()).add(name)

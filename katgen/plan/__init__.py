@@ -17,7 +17,7 @@ from katgen.names import InstanceKey, NodeName, WorkloadKey
 from katgen.plan.draft import FORMAT, Draft
 from katgen.plan.rolling import is_rolling, rolls
 from katgen.planned import Inventory, Plan, WorkloadPlan
-from katgen.revision import references
+from katgen.revision import named_by
 from katgen.schedule.explain import Explanation, explanation
 from katgen.schedule.needs import needs_of
 from katgen.schedule.place import Target
@@ -183,7 +183,7 @@ def changed_workloads(before: Specs, after: Specs) -> frozenset[WorkloadKey]:
     }
     if data:
         for key, objects in after.workloads.items():
-            configs, secrets = references(objects.workload)
+            configs, secrets = named_by(objects)
             if not data.isdisjoint(configs) or not data.isdisjoint(secrets):
                 changed.add(key)
     return frozenset(changed)

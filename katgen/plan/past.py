@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from katgen.model.specs import Specs
 from katgen.names import WorkloadKey
 from katgen.planned import Earlier, Plan, WorkloadPlan
-from katgen.revision import references
+from katgen.revision import named_by
 
 
 class Past:
@@ -39,7 +39,7 @@ class Past:
 def earlier(specs: Specs, key: WorkloadKey) -> Earlier:
     """Return what a workload's instances are made of."""
     objects = specs.workloads[key]
-    configs, secrets = references(objects.workload)
+    configs, secrets = named_by(objects)
     return Earlier(
         objects,
         {one: specs.configs[one] for one in configs if one in specs.configs},
