@@ -21,7 +21,7 @@ class Trouble(msgspec.Struct, frozen=True):
 class Held(msgspec.Struct, frozen=True):
     """A workload that keeps its accepted revision, and why the new one waits.
 
-    `reason` is ImagePullFailed, Refused, Unplaced, Unsupported or NoNode.
+    `reason` is ImagePullFailed, Refused, Unplaced, Unsupported, NoNode or Waits.
     """
 
     namespace: str

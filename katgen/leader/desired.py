@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from katgen.leader.documents import NO_NAMESPACE, ObjectKey, Stored, without_leaders
 from katgen.leader.images import Pin, is_valid, needs_pin, pinned
+from katgen.leader.outside import claims
 from katgen.model.cluster import ClusterConfiguration
 from katgen.model.kinds import KINDS
 from katgen.model.node import Node
@@ -260,13 +261,15 @@ class Target:
     """`specs` is what to plan for; `changed` are the workloads that differ from what stands.
 
     `recreated` were deleted and made anew: they go in this plan, and come in the next.
-    `differs`: anything does, also settings that touch no workload.
+    `differs`: anything does, also settings that touch no workload. `waiting` stay as they are until
+    a held workload has given up what they would have; the texts say what.
     """
 
     specs: Specs
     changed: frozenset[WorkloadKey]
     recreated: frozenset[WorkloadKey]
     differs: bool
+    waiting: Mapping[WorkloadKey, str] = field(default_factory=dict)
 
 
 class Pinner:
@@ -318,7 +321,8 @@ def target(
     """Return what to plan for: what is wanted, and of held workloads what stands.
 
     A Config or Secret that a held workload uses stays as that workload knows it, for all who use
-    it. One that nobody uses is not planned for: to write it makes no plan.
+    it. One that nobody uses is not planned for: to write it makes no plan. A name for the outside
+    that a held workload has is nobody else's.
     """
     old = standing.specs if standing else Specs(want.specs.cluster)
     uids = standing.uids if standing else {}
@@ -327,19 +331,32 @@ def target(
         key for key in want.specs.workloads.keys() & old.workloads.keys()
         if key in uids and uids[key] != want.uid(key)
     )  # fmt: skip
+    coming = {key: one for key, one in images.workloads.items() if key not in recreated}
+    waiting: dict[WorkloadKey, str] = {}
+    workloads = _mixed(coming, old, back)
+    while more := claims(workloads, back):
+        waiting |= more
+        back |= more.keys()
+        workloads = _mixed(coming, old, back)
+    specs = _used(replace(want.specs, workloads=workloads))
+    specs = _with_data(specs, old, back - recreated)
+    specs = replace(specs, namespaces=_inhabited(specs, want))
+    differs = specs != old or standing is None
+    return Target(specs, _changed(old, specs), recreated, differs, waiting)
+
+
+def _mixed(
+    coming: Mapping[WorkloadKey, WorkloadObjects], old: Specs, back: Collection[WorkloadKey]
+) -> dict[WorkloadKey, WorkloadObjects]:
+    """Return what stands of the workloads in `back`, and what comes of all others."""
     workloads: dict[WorkloadKey, WorkloadObjects] = {}
-    for key, objects in images.workloads.items():
+    for key, objects in coming.items():
         known = old.workloads.get(key)
-        if key in recreated:
-            continue
         if key not in back:
             workloads[key] = known if known == objects and known is not None else objects
         elif known is not None:
             workloads[key] = known
-    specs = _used(replace(want.specs, workloads=workloads))
-    specs = _with_data(specs, old, back - recreated)
-    specs = replace(specs, namespaces=_inhabited(specs, want))
-    return Target(specs, _changed(old, specs), recreated, specs != old or standing is None)
+    return workloads
 
 
 def _used(specs: Specs) -> Specs:

@@ -22,6 +22,7 @@ class Reason(StrEnum):
     UNPLACED = "Unplaced"  # the old revision runs, and no node can take the new one
     UNSUPPORTED = "Unsupported"
     NO_NODE = "NoNode"  # none is connected that could say what its image is
+    WAITS = "Waits"  # for another one that is held; of no hold, found anew in each pass
     PULLING = "Pulling"  # of no hold: shown as one as long as an image is on its way
 
 
@@ -74,11 +75,16 @@ def backoff_s(tries: int) -> float:
 def in_force(
     holds: Mapping[WorkloadKey, Hold], versions: Mapping[WorkloadKey, int], now: float
 ) -> frozenset[WorkloadKey]:
-    """Return the workloads that are still held: same objects, and the time has not come."""
+    """Return the workloads that are still held: same objects, and the time has not come.
+
+    Not those that wait for another one: it may be held no longer.
+    """
     return frozenset(
         key
         for key, hold in holds.items()
-        if versions.get(key) == hold.version and (hold.retry_at is None or now < hold.retry_at)
+        if versions.get(key) == hold.version
+        and (hold.retry_at is None or now < hold.retry_at)
+        and hold.reason is not Reason.WAITS
     )
 
 

@@ -36,6 +36,8 @@ from katgen.leader.documents import Stored
 from katgen.leader.events import Happening
 from katgen.leader.holds import (
     Fault,
+    Hold,
+    Reason,
     held,
     in_force,
     next_retry,
@@ -69,6 +71,7 @@ _LOG: Final = logging.getLogger(__name__)
 BATCH_S: Final = 1.0
 """How long a pass waits for pulls that it has begun; slower ones are for a later pass."""
 _RETRY_S: Final = 5.0
+_NOBODY: Final[Mapping[WorkloadKey, str]] = {}
 
 
 class Loop:
@@ -221,10 +224,10 @@ class Loop:
                 self._base = replace(self._base, state=found.considered)
                 self._pacing.weighed(found.stepping, found.considered.plan)
                 return False  # what is not due any more may have come too late
-            self._over(seen)
+            self._over(seen, waiting=found.target.waiting)
             return True
         if not found.candidate.plan.inventory.nodes:
-            self._over(seen, found.target.changed)
+            self._over(seen, found.target.changed, found.target.waiting)
             return True
         if ahead := self._cluster.ahead():
             raise BlockedError(ahead)
@@ -261,14 +264,30 @@ class Loop:
         versions = {key: want.version(key) for key in holds}
         return in_force(holds, versions, self._clock.monotonic())
 
-    def _over(self, seen: int, left: Collection[WorkloadKey] = ()) -> None:
+    def _over(
+        self,
+        seen: int,
+        left: Collection[WorkloadKey] = (),
+        waiting: Mapping[WorkloadKey, str] = _NOBODY,
+    ) -> None:
         """Note that all is done that can be for what had been seen; forget holds that are over."""
         want = self._stock.want
         kept = self._held(want) | self._fetcher.waiting()
-        self._cluster.holds = {k: one for k, one in self._cluster.holds.items() if k in kept}
+        holds = {k: one for k, one in self._cluster.holds.items() if k in kept}
+        waits = {key: self._wait(key, text) for key, text in waiting.items() if key not in kept}
+        self._cluster.holds = holds | waits
+        kept |= waits.keys()
         self._pinner.forget(want.specs.workloads.keys())
         self._cluster.left = kept.union(left)
         self._cluster.considered = max(self._cluster.considered, seen)
+
+    def _wait(self, key: WorkloadKey, text: str) -> Hold:
+        """Return the hold that is shown of a workload which waits for another one."""
+        before, version = self._cluster.holds.get(key), self._stock.want.version(key)
+        if before is not None and (before.message, before.version) == (text, version):
+            return before
+        self._ports.chronicle.record(events.of_workload(key, Reason.WAITS.value, text))
+        return Hold(key, Reason.WAITS, text, version, since=self._clock.now())
 
     # -- images
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from katgen.leader.answers import Held, NodePreview, Preview, Trouble
 from katgen.leader.candidate import Drafted
 from katgen.leader.desired import Wanted
-from katgen.leader.holds import Fault, Hold
+from katgen.leader.holds import Fault, Hold, Reason
 from katgen.names import NodeName, WorkloadKey, split_key
 from katgen.planned import Plan
 from katgen.planview import FileDiff, PlanView, plan_view
@@ -62,5 +62,6 @@ def _unplaced(plan: Plan) -> Iterator[Trouble]:
 
 def _held(found: Drafted, trial: Trial) -> Iterator[Held]:
     causes: dict[WorkloadKey, Hold | Fault] = {**trial.holds, **trial.faults, **found.faults}
-    for key, cause in sorted(causes.items()):
+    waiting = {key: Fault(Reason.WAITS, text) for key, text in found.target.waiting.items()}
+    for key, cause in sorted({**waiting, **causes}.items()):
         yield Held(*split_key(key), cause.reason.value, cause.message)

@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 
 from katgen.errors import Problem
-from katgen.model.objects import VirtualLoadBalancer
+from katgen.model.objects import Ingress, VirtualLoadBalancer
 from katgen.model.workload import Workload
 from katgen.validate.load import Written
 from katgen.validate.objects import Objects
 from katgen.validate.workload import checked_ports, is_unlisted, twice, unlisted
 
 One = Written[VirtualLoadBalancer]
+OutsideName = tuple[str, str, str]
 
 
 def services(objects: Objects) -> Iterator[Problem]:
@@ -68,12 +69,17 @@ def _health(one: One, workload: Written[Workload]) -> Iterator[Problem]:
 
 def outside_names(objects: Objects) -> Iterator[Problem]:
     """One host and path can lead to one service only."""
-    first: dict[tuple[str, str, str], One] = {}
+    first: dict[OutsideName, One] = {}
     for one in objects.load_balancers.values():
         for index, ingress in enumerate(one.object.spec.ingress):
-            name = (ingress.provider, ingress.host, ingress.path.rstrip("/"))
+            name = outside_name(ingress)
             if name in first:
                 at = one.at("spec", "ingress", index, "host")
                 what = f"{ingress.host}{ingress.path} leads to {first[name].key} already"
                 yield Problem(at, what, "choose another host or path")
             first.setdefault(name, one)
+
+
+def outside_name(ingress: Ingress) -> OutsideName:
+    """Return what only one ingress of a cluster may have: provider, host and path."""
+    return ingress.provider, ingress.host, ingress.path.rstrip("/")

@@ -12,12 +12,16 @@ from katgen.check import check_whole
 from katgen.leader import planstore
 from katgen.leader.store import Store
 from katgen.leader.store.memory import MemoryStore
+from katgen.names import WorkloadKey
+from katgen.plan import start
 from katgen.planned import Plan
 from katgen.wire import plan_from_json, plan_json
 from tests.fakes.agents import DIGEST, Box, leader
 from tests.unit.leader.given import workload
+from tests.unit.leader.test_desired import want
 from tests.unit.leader.test_loop import NGINX, images
 from tests.unit.leader.test_loop_trouble import BAD, holds
+from tests.unit.schedule.world import inventory, node
 
 CLUSTER = """
 apiVersion: kat/v1alpha1
@@ -53,6 +57,7 @@ def context(text: str) -> str:
 
 MOUNTED = """container: {volumeMounts: [{name: x, mountPath: /x}]}
   volumes: [{name: x, hostMount: {hostPath: /srv/x/y, ensureType: Directory}}]"""
+HOST = "x.example.com"
 BEFORE_AND_AFTER = {
     "allowHostRoot": (
         [namespace("allowHostRoot: true"), workload("web", "isolation: host-root", NGINX)],
@@ -75,10 +80,6 @@ BEFORE_AND_AFTER = {
             workload("web", context("capabilities: {add: [NET_RAW]}"), NGINX),
         ],
         [namespace("allowedCapabilities: []"), workload("web", image=BAD)],
-    ),
-    "a host": (
-        [workload("web", image=NGINX), served("web", "x.example.com"), workload("b"), served("b")],
-        [workload("web", image=BAD), served("web"), workload("b"), served("b", "x.example.com")],
     ),
     "a port of the cluster's own": (
         [
@@ -149,3 +150,62 @@ async def test_a_leader_that_finds_such_a_plan_goes_on(case: str) -> None:
         await box.until(lambda: images(box)["default/web"] == f"{BAD}@{DIGEST}")
         assert box.cluster.mark > mark
     await store.close()
+
+
+GIVEN = [workload("web", image=NGINX), served("web", HOST), workload("b"), served("b")]
+TAKEN = [workload("web", image=BAD), served("web"), workload("b"), served("b", HOST), workload("c")]
+
+
+def hosts(box: Box) -> dict[str, list[str]]:
+    """Return which workload of the plan has which hosts."""
+    found: dict[str, list[str]] = {}
+    plan = box.cluster.plan
+    for key, objects in plan.specs.workloads.items() if plan else ():
+        balancer = objects.load_balancer
+        found[key] = [one.host for one in balancer.spec.ingress] if balancer else []
+    return found
+
+
+async def test_a_host_that_a_held_workload_has_is_given_away_when_that_goes_on() -> None:
+    store = MemoryStore()
+    async with after(store, GIVEN, TAKEN) as box:
+        assert hosts(box) == {"default/b": [], "default/c": [], "default/web": [HOST]}
+        told = f"{HOST}/ leads to default/web, which is held back"
+        assert holds(box)["default/b"] == ("Waits", told)
+        status = box.cluster.workload_status(WorkloadKey("default/b")).held_back
+        assert (status.reason, status.message) == ("Waits", told) if status else False
+        events = await box.chronicle.events("default", "b")
+        assert [e.message for e in events if e.reason == "Waits"] == [told]
+    async with leader(store) as box, box.agent():
+        await box.until(lambda: hosts(box).get("default/b") == [HOST])
+        assert hosts(box)["default/web"] == []
+        await box.until(lambda: not box.cluster.left)
+        assert holds(box) == {}
+    await store.close()
+
+
+async def test_a_dry_run_says_who_waits_for_a_host() -> None:
+    store = MemoryStore()
+    async with after(store, GIVEN, TAKEN) as box:
+        shown = await box.loop.preview(None)
+        assert [(one.name, one.reason) for one in shown.held] == [
+            ("b", "Waits"),
+            ("web", "ImagePullFailed"),
+        ]
+    await store.close()
+
+
+async def test_who_waits_for_a_host_is_let_go_when_he_wants_it_no_more() -> None:
+    store = MemoryStore()
+    async with after(store, GIVEN, TAKEN) as box:
+        await box.settled(await box.apply(workload("b"), served("b", "y.example.com")))
+        assert hosts(box)["default/b"] == ["y.example.com"]
+        assert sorted(holds(box)) == ["default/web"]
+    await store.close()
+
+
+def test_a_plan_in_which_two_have_one_host_can_be_read() -> None:
+    """Before 0013 said who has it, such plans were committed."""
+    written = want(workload("a"), served("a", HOST), workload("b"), served("b", HOST))
+    plan = start(written.specs, inventory(node("n1"))).state.plan
+    assert plan_from_json(plan_json(plan), "p") == plan
