@@ -14,7 +14,7 @@ then begins with a line `chunks <count>`. All of a plan's records change in one 
 compare-and-swap on `plan/meta`.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
@@ -43,6 +43,9 @@ CHUNK: Final = VALUE_MAX - 64
 _COUNT: Final = b"chunks "  # no JSON document begins so
 _PARTS: Final = ("cluster", "namespaces", "secrets", "inventory", "subnets", "resting", "retired")
 _HINT: Final = "restore a backup of the store"
+_UNREADABLE: Final = (
+    "start the version that wrote it, or restore a backup of the store; nodes keep what they run"
+)
 
 _NOTHING: Final = msgspec.Raw(b"{}")
 T = TypeVar("T")
@@ -269,7 +272,18 @@ def _plan(meta: _Meta, values: Mapping[str, bytes]) -> Plan:
         "retired": part["retired"],
         "earlier": {k: one.earlier for k, one in workloads.items() if one.earlier != _NOTHING},
     }
-    return plan_from_json(msgspec.json.encode(wire), "the stored plan")
+    try:
+        return plan_from_json(msgspec.json.encode(wire), f"the stored plan {meta.generation}")
+    except SpecError as err:
+        raise _unreadable(err.problems) from err
+
+
+def _unreadable(problems: Sequence[Problem]) -> SpecError:
+    """Return what to say of a plan that some version of KAT has committed, in one line."""
+    first, rest = problems[0], len(problems) - 1
+    more = f" (and {rest} more)" if rest else ""
+    what = f"{first.what}{more}: this version of KAT cannot read it"
+    return SpecError([Problem(first.at, what, _UNREADABLE)])
 
 
 def _below(prefix: str, depth: int, values: Mapping[str, bytes]) -> dict[str, bytes]:

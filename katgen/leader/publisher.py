@@ -55,7 +55,7 @@ class Publisher:
     _digester: PlanDigester = field(default_factory=PlanDigester)
 
     async def load(self) -> Recalled:
-        """Return what is stored. Raises StoreError."""
+        """Return what is stored. Raises StoreError, and SpecError if a plan cannot be read."""
         meta = await self.store.get(META)
         self._meta_revision = meta.modified if meta else 0
         committed = await planstore.load(self.store)

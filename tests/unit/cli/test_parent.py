@@ -1,20 +1,25 @@
 """A parent that somebody edited, or a disk garbled, is carried on from or refused."""
 
 import json
+import pathlib
+from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from katgen import check, plan
 from katgen.cli.options import Named
-from katgen.cli.pipeline import load
-from katgen.errors import KatError
+from katgen.cli.pipeline import load, planned
+from katgen.errors import KatError, SpecError
+from katgen.names import WorkloadKey
 from katgen.planned import Plan
 from katgen.planview import plan_view
 from katgen.render.cluster import render
 from katgen.wire import plan_from_json, plan_json
 from tests.environment import REPOSITORY
+from tests.unit.schedule.world import inventory, node, specs, workload
 
 Path = tuple[str | int, ...]
 
@@ -83,3 +88,26 @@ def test_the_parent_itself_needs_nothing() -> None:
     made = plan.make_plan(SECOND.specs, SECOND.inventory, parent)
     assert made == parent
     assert plan_view(render(parent), render(made)).actions == {}
+
+
+WEB = """
+apiVersion: kat/v1alpha1
+kind: Workload
+metadata: {name: web, namespace: shop}
+spec: {type: Service, source: {image: "localhost/app:1"}, isolation: %s}
+"""
+
+
+def test_a_parent_may_have_what_its_namespace_forbids_by_now_and_files_may_not(
+    tmp_path: pathlib.Path,
+) -> None:
+    """A leader commits such a plan if it holds a workload back."""
+    files = {name: tmp_path / name for name in ("parent.json", "old.kat", "new.kat")}
+    parent = plan.make_plan(specs(workload("web", isolation="host-root")), inventory(node("n1")))
+    files["parent.json"].write_bytes(plan_json(parent))
+    files["old.kat"].write_text(WEB % "host-root")
+    files["new.kat"].write_text(WEB % "userns")
+    named = Named([str(files["new.kat"])], parent=str(files["parent.json"]))
+    assert planned(load(named)).workloads[WorkloadKey("shop/web")].placements[0].node == "n1"
+    with pytest.raises(SpecError, match="Namespace 'shop' does not allow host-root"):
+        load(replace(named, files=[str(files["old.kat"])]))

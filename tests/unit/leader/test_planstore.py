@@ -283,8 +283,23 @@ async def test_a_record_that_is_no_json_is_named() -> None:
 
 
 async def test_what_makes_no_plan_is_refused_by_the_reader_of_plans() -> None:
-    told = await damaged(parts__subnets=b'{"a":"nonsense"}')
-    assert "subnets.a" in told
+    told = await damaged(parts__subnets=b'{"local":"nonsense"}')
+    assert told.startswith("the stored plan 1 subnets.local: 'nonsense' is not an IPv4 network")
+
+
+async def test_what_this_version_does_not_know_is_told_in_one_line() -> None:
+    (key,) = example("simple-service").workloads
+    plan = example("simple-service")
+    _, records = await reloaded(plan)
+    written = msgspec.json.decode(records[f"plan/workloads/{key}"])
+    written["objects"]["workload"]["spec"] |= {"type": "Robot", "wheels": 4}
+    changes: dict[str, Any] = {f"workloads__{key.replace('/', '__')}": msgspec.json.encode(written)}
+    at = f"the stored plan 1 specs.workloads.{key}.workload spec"
+    assert await damaged(**changes) == (
+        f"{at}.type: expected one of Service, Job, DaemonService; got the text 'Robot' (and 1 "
+        "more): this version of KAT cannot read it; start the version that wrote it, or restore a "
+        "backup of the store; nodes keep what they run"
+    )
 
 
 async def test_a_newer_format_is_refused() -> None:
