@@ -38,7 +38,7 @@ def take_over(files: Files, to: str | None = None) -> str:
 def _read(name: str, content: bytes) -> dict[str, Any]:
     try:
         found = msgspec.json.decode(content, type=dict[str, Any])
-    except msgspec.DecodeError as err:
+    except (msgspec.DecodeError, UnicodeDecodeError) as err:
         raise UnfitError(f"{name} is damaged: {err}; mend it or move it away") from err
     if not isinstance(found.get("contexts", {}), dict):
         raise UnfitError(f"{name} is damaged: contexts is no map; mend it or move it away")

@@ -129,7 +129,7 @@ def _read(ruleset: bytes) -> tuple[dict[str, Chain], dict[str, list[Rule]]]:
     """Return chains, and rules by chain, in nft's order. What is no ruleset is an empty one."""
     try:
         items = msgspec.json.decode(ruleset)["nftables"]
-    except (msgspec.DecodeError, KeyError, TypeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError):
         return {}, {}
     chains: dict[str, Chain] = {}
     rules: dict[str, list[Rule]] = {}

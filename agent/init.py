@@ -131,7 +131,7 @@ def finished_part(files: Files) -> Made | None:
 def _decode(content: bytes) -> Made:
     try:
         return msgspec.json.decode(content, type=Made)
-    except msgspec.DecodeError as err:
+    except (msgspec.DecodeError, UnicodeDecodeError) as err:
         hint = "`kat-agent reset` removes what there is; then run init again"
         raise RefusedError([Problem(Source(MADE), f"it is damaged: {err}", hint)]) from err
 

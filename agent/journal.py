@@ -176,7 +176,7 @@ async def _entries(argv: Sequence[str]) -> AsyncGenerator[Entry, None]:
             async for line in found:
                 try:
                     yield msgspec.json.decode(line, type=Entry)
-                except msgspec.DecodeError:
+                except (msgspec.DecodeError, UnicodeDecodeError):
                     continue  # cut off by the limit, or a field of a kind that nobody writes
     finally:
         await end(child)

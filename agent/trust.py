@@ -70,7 +70,7 @@ def _fields(text: str) -> dict[str, Any]:
     """Return the record's fields as they are. Raises RecordError unless it has one reading only."""
     try:
         fields = msgspec.json.decode(text)
-    except msgspec.MsgspecError as err:
+    except (msgspec.MsgspecError, UnicodeError) as err:
         raise RecordError(f"the commit record is not JSON: {err}") from err
     # A field twice, or two spellings of one value, would let two readers see two records.
     if not isinstance(fields, dict) or msgspec.json.encode(fields) != text.encode():

@@ -217,6 +217,6 @@ def _kept(path: Path) -> Kept:
         found = msgspec.json.decode(path.read_bytes(), type=Written)
     except FileNotFoundError as err:
         raise StateError(f"{path} is missing: `kat-agent init` makes a cluster") from err
-    except msgspec.DecodeError as err:
+    except (msgspec.DecodeError, UnicodeDecodeError) as err:
         raise StateError(f"{path} is damaged: {err}") from err
     return Kept(Identity(found.uid, found.name, found.api_port), backend.Kept(found.etcd))

@@ -141,7 +141,7 @@ def _is_of(match: re.Match[str] | None, token: Token | None) -> bool:
 def _read(path: str, value: bytes) -> Token | None:
     try:
         return msgspec.json.decode(value, type=Token)
-    except msgspec.DecodeError as err:
+    except (msgspec.DecodeError, UnicodeDecodeError) as err:
         _LOG.warning("the record %s cannot be read, ignoring: %s", path, err)
         return None
 

@@ -352,7 +352,7 @@ async def _receive(socket: Socket) -> ToLeader | None:
             return None
         try:
             return bounded(_DECODER.decode(frame.data))
-        except msgspec.MsgspecError as err:
+        except (msgspec.MsgspecError, UnicodeError) as err:
             _LOG.warning("a message that this leader does not know, ignoring: %s", err)
 
 

@@ -54,7 +54,7 @@ def test_a_second_init_is_refused() -> None:
         finished_part(files)
 
 
-@pytest.mark.parametrize("content", [b"{", b"[]", b"{}"])
+@pytest.mark.parametrize("content", [b"{", b"[]", b"{}", b'{"\xff": 1}'])
 def test_what_a_cut_init_left_damaged_is_refused_with_the_way_out(content: bytes) -> None:
     files = FakeFiles()
     files.put(MARK, b"{}")
@@ -128,13 +128,14 @@ def test_the_new_context_joins_those_that_katcall_has() -> None:
     assert files.stat(contexts.MADE) is None
 
 
-def test_contexts_that_cannot_be_read_are_not_overwritten() -> None:
+@pytest.mark.parametrize("content", [b"{broken", b'{"\xff": 1}'])
+def test_contexts_that_cannot_be_read_are_not_overwritten(content: bytes) -> None:
     files = FakeFiles()
-    files.put(HOME, b"{broken")
+    files.put(HOME, content)
     files.put(contexts.MADE, NEW)
     with pytest.raises(UnfitError, match="is damaged"):
         contexts.take_over(files, HOME)
-    assert files.read(HOME) == b"{broken"
+    assert files.read(HOME) == content
     assert files.read(contexts.MADE) == NEW
 
 

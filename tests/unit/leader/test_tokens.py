@@ -208,10 +208,11 @@ async def test_a_store_that_cannot_be_watched_is_asked_each_time() -> None:
         assert await tokens.find(ann.text) is None
 
 
-async def test_a_record_that_cannot_be_read_is_nobody_s_and_harms_no_other() -> None:
+@pytest.mark.parametrize("content", [b"?", b'{"\xff": 1}'])
+async def test_a_record_that_cannot_be_read_is_nobody_s_and_harms_no_other(content: bytes) -> None:
     store = Remote()
     ann, broken = await written(store), make_token("bob", "admin", "t")
-    await store.commit(Transaction(puts={broken.path: b"?"}))
+    await store.commit(Transaction(puts={broken.path: content}))
     async with following(store) as tokens:
         await until_remembered(tokens, store, ann)
         assert await tokens.find(broken.text) is None
