@@ -6,6 +6,7 @@
 | `leader` | keeps a session open, takes in what is said |
 | `reports` | tells the leader, when something changed and as a heartbeat |
 | `units`, `rules` | hear of changes from systemd and the kernel |
+| `rules again` | looks at packet rules anew while something is wrong with them |
 | `health`, `endpoints`, … | have traffic follow what is ready, whatever else goes on |
 | `ticks` | looks at everything once in a while |
 | `watchdog` | tells PID 1 that the ticks still come |
@@ -19,7 +20,7 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, aclosing, suppress
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext, suppress
 from dataclasses import replace
 from typing import Final, Protocol
 
@@ -36,11 +37,10 @@ from agent.observed.counts import Look
 from agent.policy import load_policy
 from agent.ports import LeaderError, NodePorts, Session, UnfitError
 from agent.reporting import Reporting
-from agent.rules import SERVICE, Rules
+from agent.rules import AGAIN_S, SERVICE, Rules, WatchedTraffic
 from agent.state import NodeConfig
 from agent.trust import RecordError
 from agent.until import first_of
-from katgen.diff import Verb
 from katgen.errors import KatError
 from katgen.names import InstanceKey
 from katgen.protocol import (
@@ -82,6 +82,7 @@ class Agent:
         self._reporting = Reporting(node, config, self._restarts)
         self._endpoints = Endpoints(node, elements, self._reporting.problem)
         self._rules = Rules(node, elements, self._endpoints.save)
+        self._traffic = WatchedTraffic(self._endpoints, self._rules)
         self._health = Health(node, self._endpoints.own.turned, self._endpoints.session.note)
         self._session: Session | None = None
         self._contact = 0.0
@@ -104,6 +105,7 @@ class Agent:
             "reports": self._report,
             "units": self._hear_units,
             "rules": self._hear_rules,
+            "rules again": self._look_again,
             "ticks": self._ticks,
             "watchdog": self._watchdog,
             "health": self._health.run,
@@ -138,7 +140,7 @@ class Agent:
 
     async def _work(self) -> None:
         """Finish what was cut, with no leader; then apply what is wanted, one at a time."""
-        self._is_resumed = await self._change(lambda: resume(self._node, self._endpoints))
+        self._is_resumed = await self._change(lambda: resume(self._node, self._traffic))
         async with self._acting, self._endpoints.loading():
             await self._rules.load()
         self._told_of_rules()
@@ -147,7 +149,7 @@ class Agent:
             self._wake.clear()
             is_due = self._is_due()
             if not self._is_resumed:
-                self._is_resumed = await self._change(lambda: resume(self._node, self._endpoints))
+                self._is_resumed = await self._change(lambda: resume(self._node, self._traffic))
             if self._is_drifted:
                 await self._revert()
             # Also if that failed: what a damaged content keeps from its end, the leader can mend.
@@ -180,7 +182,7 @@ class Agent:
             self._fail("bundle", (Complaint("", str(err) or "it took too long"),))
             return
         self._reporting.problem("bundle")
-        if await self._change(lambda: apply(target, self._node, self._endpoints)):
+        if await self._change(lambda: apply(target, self._node, self._traffic)):
             self._done(signed)
             await self._collect()
 
@@ -235,8 +237,8 @@ class Agent:
         """Have the rules looked at; that they cannot be loaded is told until they can."""
         theirs = [one.text for one in outcome.problems if one.tool == SERVICE]
         rest = tuple(one for one in outcome.problems if one.tool != SERVICE)
-        is_loaded = any(a.verb is Verb.RELOAD and a.unit == SERVICE for a in outcome.actions)
-        await self._rules.after(loaded=is_loaded, complaint="\n".join(theirs))
+        if await self._rules.after("\n".join(theirs)):
+            await self._endpoints.reloaded()
         self._told_of_rules()
         return replace(outcome, problems=rest)
 
@@ -331,17 +333,19 @@ class Agent:
             async for _ in changes:
                 await self._check_rules()
 
+    async def _look_again(self) -> None:
+        """Try again soon whatever is wrong with packet rules: a tick may be an hour away."""
+        while True:
+            await self._rules.wrong.wait()
+            await self._node.clock.sleep(AGAIN_S)
+            await self._check_rules()
+
     async def _check_rules(self) -> None:
-        if self._acting.locked():  # an apply, which changes rules itself; it may take a while
-            if await self._rules.check_there():
+        is_applying = self._acting.locked()  # it may take a while; rules are right throughout
+        async with nullcontext() if is_applying else self._acting:
+            if await self._rules.check(applying=is_applying):
                 await self._endpoints.reloaded()
-            return
-        async with self._acting:
-            changed = await self._rules.check()
-            if changed:
-                await self._endpoints.reloaded()
-        if changed:
-            self._told_of_rules()
+        self._told_of_rules()
 
     def _told_of_rules(self) -> None:
         problem = self._rules.problem
@@ -363,10 +367,7 @@ class Agent:
     async def _tick(self) -> None:
         """Look at everything. An apply under way looks after itself."""
         if not self._acting.locked():
-            try:
-                await self._check_rules()
-            except UnfitError as err:  # the leader is to hear of this node all the same
-                _log.warning("the packet rules cannot be read: %s, retrying at the next tick", err)
+            await self._check_rules()
         if self._is_due() and (self._wanted is not None or not self._is_resumed):
             self._wake.set()
         await self._endpoints.tick()
@@ -389,7 +390,7 @@ class Agent:
         drift = self._drift()
         for one in drift:
             _log.warning("%s was %s, reverting", one.unit or one.path, one.kind)
-        await self._change(lambda: revert(self._node, drift, self._endpoints))
+        await self._change(lambda: revert(self._node, drift, self._traffic))
 
     def _is_reverting(self) -> bool:
         """Whether; the node's own policy goes before the cluster's."""

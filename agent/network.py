@@ -72,7 +72,7 @@ class KernelNetwork:
             raise UnfitError(f"netlink: connections: {err.strerror or err}") from err
 
     async def table_changes(self) -> AsyncGenerator[None, None]:
-        """Yield once for each burst. Our own changes count too: compare generations."""
+        """Yield for each burst. Our own changes count too: compare generations."""
         loop = asyncio.get_running_loop()
         changed = asyncio.Event()
         try:
@@ -82,6 +82,7 @@ class KernelNetwork:
         with events:
             loop.add_reader(events, _take, events, changed)
             try:
+                yield
                 while True:
                     await changed.wait()
                     await asyncio.sleep(QUIET_S)

@@ -236,7 +236,10 @@ class Network(Protocol):
         """
 
     def table_changes(self) -> AsyncGenerator[None, None]:
-        """Yield when somebody changed or removed KAT's tables, bursts once."""
+        """Yield at once: what was before is not heard. Then when somebody changes KAT's tables.
+
+        A burst of changes counts once, and that tables are removed is a change.
+        """
 
     async def interface_of(self, address: str) -> str:
         """Return the name of the link that carries an IPv4 address, or ''."""

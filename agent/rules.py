@@ -1,29 +1,36 @@
 """KAT's packet rules stay as they were loaded: a flush would open every isolation.
 
-Whatever the drift policy says, altered rules are loaded anew, at once. What endpoint state does to
-them is no such change, and what others do to its elements is mended by `agent.endpoints.rules`.
+Whatever the drift policy says, altered rules are loaded anew, at once, also while an apply is under
+way. What endpoint state does to them is no such change, and what others do to its elements is
+mended by `agent.endpoints.rules`.
 """
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
 from typing import Final
 
-from agent.endpoints.rules import EndpointRules
+from agent.endpoints.rules import UNKNOWN, EndpointRules
 from agent.ports import NodePorts, UnfitError, UnitError
+from agent.target import Target
+from agent.traffic import Traffic
 
 SERVICE: Final = "kat-nft.service"
 FILE: Final = "/etc/kat/kat.nft"
 RELOAD_S: Final = 30
-_UNKNOWN: Final = -1
+AGAIN_S: Final = 5
+"""When to look again while there is a problem."""
 
 _log = logging.getLogger(__name__)
 
 
 class Rules:
-    """The rules of this node as they should be, known by their digest.
+    """The rules of this node as they should be, known by their digest (`EndpointRules.right`).
 
     As long as their generation is one to which our own changes led, nothing needs to be listed.
-    `before` is called before each load, so that what is included in it is as of now.
+    `before` is called before each load, so that what is included in it is as of now. `problem` is
+    told, and `wrong` set, until somebody has called `check` with success.
     """
 
     def __init__(
@@ -33,96 +40,147 @@ class Rules:
         before: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._node, self._endpoints, self._before = node, endpoints, before
-        self._wanted = ""
-        self._generation = _UNKNOWN
+        self._is_due = False
+        self._working = asyncio.Lock()
         self.problem = ""
+        self.wrong = asyncio.Event()
 
     async def load(self) -> None:
         """Load the rules, if the node has any yet, and remember them: nobody saw the time before.
 
         One transaction: what was right stays right throughout.
         """
-        self.problem = ""
-        if not self._has_file():
-            self._wanted = ""
-            return
-        try:
-            if self._before is not None:
-                await self._before()
-            await self._node.systemd.reload(SERVICE, RELOAD_S)
-            self._endpoints.reloaded()
-            await self._remember()
-        except (UnfitError, UnitError) as err:
-            self.problem = f"the packet rules cannot be loaded: {err}"
-            _log.error("%s, retrying at the next tick", self.problem)
+        async with self._working:
+            await self._load()
 
-    async def _remember(self) -> bool:
-        """Take the rules that are there for right; whether there are any."""
-        look = await self._endpoints.look("")
-        if look.digest:
-            self._wanted, self._generation = look.digest, look.generation
-        return bool(look.digest)
+    @asynccontextmanager
+    async def loading(self) -> AsyncIterator[None]:
+        """Let somebody load the rules in the block, and remember what that made of them.
 
-    async def after(self, *, loaded: bool, complaint: str) -> None:
-        """Take in what an apply did: rules that it `loaded` are right, all others are looked at.
-
-        With a complaint the kernel still has those from before; they are tried again at a tick.
+        At once: what others do to them from then on is to be found, however long an apply takes.
         """
-        try:
-            if complaint:
-                self.problem = f"the packet rules cannot be loaded: {complaint}"
-                _log.error("%s, retrying at the next tick", self.problem)
-            elif loaded and await self._remember():
-                self.problem = ""
-            else:
-                await self.check()
-        except UnfitError as err:
-            _log.warning("the packet rules cannot be read: %s, retrying at the next tick", err)
+        async with self._working:
+            before = await self._generation()
+            yield
+            if await self._generation() != before:  # else the kernel has refused them
+                try:
+                    await self._remember()
+                except UnfitError as err:
+                    self._failed(f"the packet rules cannot be read: {err}")
 
-    async def check_there(self) -> bool:
-        """Restore the rules if they are gone; whether they were.
+    async def after(self, complaint: str) -> bool:
+        """Look at the rules after an apply; whether they were loaded anew.
 
-        For while an apply may be changing them itself.
+        With a complaint of its load the kernel still has those from before; they are tried again.
         """
-        if not self._has_file() or await self._is_untouched():
+        if complaint:
+            self._failed(f"the packet rules cannot be loaded: {complaint}")
             return False
-        if (await self._node.network.rules()).digest:
-            return False
-        _log.warning("somebody has flushed KAT's packet rules, restoring them")
-        self._node.counts.restored()
-        await self.load()
-        return True
+        return await self.check()
 
-    async def check(self) -> bool:
+    async def check(self, *, applying: bool = False) -> bool:
         """Restore the rules if they are not as they should be; whether they were not.
 
         That there are none is wrong wherever there is a file of them, whatever was seen before.
+        `applying`: an apply is under way, which may be the one that loads them for the first time.
         """
-        if not self.problem:
+        async with self._working:
+            try:
+                is_wrong = self._is_due or await self._is_wrong(applying=applying)
+            except UnfitError as err:
+                self._say(f"the packet rules cannot be read: {err}")
+                return False
+            if is_wrong:
+                await self._load()
+            else:
+                self._say("")
+            return is_wrong
+
+    async def _load(self) -> None:
+        try:
             if not self._has_file():
-                return False
-            if await self._is_untouched() or await self._is_right():
-                return False
-            _log.warning("somebody has changed KAT's packet rules, restoring them")
-            self._node.counts.restored()
-        await self.load()
+                self._endpoints.right = UNKNOWN
+                self._well()
+                return
+            if self._before is not None:
+                await self._before()
+            await self._node.systemd.reload(SERVICE, RELOAD_S)
+            await self._remember()
+        except (UnfitError, UnitError) as err:
+            self._failed(f"the packet rules cannot be loaded: {err}")
+
+    async def _remember(self) -> None:
+        """Take what was loaded for right. Raises UnfitError."""
+        self._endpoints.reloaded()
+        await self._endpoints.remember()
+        self._well()
+
+    async def _is_wrong(self, *, applying: bool) -> bool:
+        if not self._has_file() or await self._is_untouched():
+            return False
+        look = await self._endpoints.look()
+        right = self._endpoints.right
+        if look.digest and look.digest == right.digest:
+            return False
+        if applying and look.digest and right == UNKNOWN:
+            return False
+        what = "changed" if look.digest else "flushed"
+        _log.warning("somebody has %s KAT's packet rules, restoring them", what)
+        self._node.counts.restored()
         return True
 
     async def _is_untouched(self) -> bool:
         """Whether nobody but ourselves has changed any rules since they were right."""
-        if self._generation == _UNKNOWN:
+        right = self._endpoints.right
+        if right == UNKNOWN:
             return False
-        self._generation = self._endpoints.followed(self._generation)
-        return await self._node.network.generation() == self._generation
+        now = await self._node.network.generation()
+        return now == self._endpoints.followed(right.generation)
 
-    async def _is_right(self) -> bool:
-        """Whether the rules are as they were loaded, those of others apart."""
-        if not self._wanted:
-            return False
-        look = await self._endpoints.look(self._wanted)
-        if look.digest == self._wanted:
-            self._generation = look.generation
-        return look.digest == self._wanted
+    async def _generation(self) -> int:
+        try:
+            return await self._node.network.generation()
+        except UnfitError:  # then what was loaded is not remembered, and found at the next look
+            return UNKNOWN.generation
+
+    def _failed(self, problem: str) -> None:
+        self._is_due = True
+        self._say(problem)
+
+    def _well(self) -> None:
+        self._is_due = False
+        self._say("")
+
+    def _say(self, problem: str) -> None:
+        if problem and problem != self.problem:
+            _log.error("%s, retrying in %d s", problem, AGAIN_S)
+        self.problem = problem
+        (self.wrong.set if problem else self.wrong.clear)()
 
     def _has_file(self) -> bool:
         return self._node.files.stat(FILE) is not None
+
+
+class WatchedTraffic:
+    """Endpoint state, to an apply; each of its loads is remembered (`agent.traffic.Traffic`)."""
+
+    def __init__(self, traffic: Traffic, rules: Rules) -> None:
+        self._traffic, self._rules = traffic, rules
+
+    async def installed(self, target: Target) -> None:
+        """Pass it on."""
+        await self._traffic.installed(target)
+
+    @asynccontextmanager
+    async def loading(self) -> AsyncIterator[None]:
+        """Pass it on; what was loaded is remembered before any element changes."""
+        async with self._traffic.loading(), self._rules.loading():
+            yield
+
+    async def drain(self, units: Collection[str]) -> Mapping[str, int]:
+        """Pass it on."""
+        return await self._traffic.drain(units)
+
+    async def settled(self, target: Target) -> None:
+        """Pass it on."""
+        await self._traffic.settled(target)

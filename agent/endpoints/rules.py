@@ -37,6 +37,9 @@ class Look:
     digest: str
 
 
+UNKNOWN: Final = Look(-1, "")
+
+
 class EndpointRules:
     """One node's elements of endpoint state (`agent.endpoints.effects.PacketRules`)."""
 
@@ -51,6 +54,8 @@ class EndpointRules:
         self._own_steps = (-1, -1)
         self._can_destroy = self._is_prepared = False
         self._working = asyncio.Lock()
+        self.right = UNKNOWN
+        """How they were when all but endpoint state was right; `agent.rules` says when."""
 
     async def prepare(self) -> None:
         """Find out what nft and the kernel can do, once; before the first snapshot."""
@@ -103,9 +108,26 @@ class EndpointRules:
             return "; ".join(self._wanted.problems.values())
 
     async def carry_out(self, text: str) -> None:
-        """Carry out what has to do with other elements than those of services. UnfitError."""
+        """Carry out what has to do with other elements than those of services. UnfitError.
+
+        What that makes of right rules is right, unless somebody else was at work meanwhile.
+        """
         async with self._working:
-            self._note(*await self._counted(text))
+            right = await self._right_at()
+            before, after = await self._counted(text)
+            self._note(before, after)
+            if right == before and after == (before + 1) % _WRAP:
+                digest = (await self._network.rules()).digest
+                if await self._network.generation() == after:
+                    self.right = Look(after, digest)
+
+    async def _right_at(self) -> int:
+        """Return the generation of now if the rules are right in it, else one that never is."""
+        now = await self._network.generation()
+        if self.followed(self.right.generation) == now:
+            return now
+        digest = (await self._network.rules()).digest
+        return now if digest and digest == self.right.digest else UNKNOWN.generation
 
     async def forget(self) -> None:
         """Have the kernel forget UDP clients of who has left. Raises UnfitError; then once more.
@@ -131,21 +153,30 @@ class EndpointRules:
         """Return what a load includes for a namespace; None if this machine cannot take it."""
         return snapshot_text(services, states).encode() if self._can_destroy else None
 
-    async def look(self, digest: str) -> Look:
-        """List the rules; if the rest of them is as it should be, elements are mended. UnfitError.
+    async def remember(self) -> None:
+        """Take the rules that are there for right, if there are any. Raises UnfitError."""
+        async with self._working:
+            look = Look(await self._network.generation(), (await self._network.rules()).digest)
+            if look.digest:
+                self.right = look
 
-        `digest` is how it should be.
-        """
+    async def look(self) -> Look:
+        """List the rules; if the rest of them is right, elements are mended. UnfitError."""
         async with self._working:
             generation = await self._network.generation()
             seen = await self._network.rules()
-            is_right = self._spared(seen.elements) == self._wanted.elements()
-            if self._is_told and seen.digest == digest and not is_right:
-                if self._is_known:
-                    _log.warning("somebody has changed endpoints in the packet rules, restoring")
-                    self._counts.restored()
-                await self._bring(seen)
-            return Look(generation, seen.digest)
+            look = Look(generation, seen.digest)
+            if seen.digest and seen.digest == self.right.digest:
+                self.right = look
+                await self._mend(seen)
+            return look
+
+    async def _mend(self, seen: SeenRules) -> None:
+        if self._is_told and self._spared(seen.elements) != self._wanted.elements():
+            if self._is_known:
+                _log.warning("somebody has changed endpoints in the packet rules, restoring")
+                self._counts.restored()
+            await self._bring(seen)
 
     def followed(self, generation: int) -> int:
         """Return the generation that our own changes alone have led to from this one."""

@@ -14,7 +14,7 @@ class FakeNetwork:
     """`table` is the nft text that was loaded last; '' is no table.
 
     `maps` are the elements of endpoint state, `changes` the generation, `connections` UDP ones as
-    (virtual address, instance).
+    (virtual address, instance). `before_listing` is what somebody does to elements before the next.
     """
 
     trace: Trace = field(default_factory=Trace)
@@ -22,15 +22,19 @@ class FakeNetwork:
     maps: Maps = field(default_factory=Maps)
     changes: int = 1
     can_destroy: bool = True
+    before_listing: str = ""
     connections: list[tuple[str, str]] = field(default_factory=list)
     links: dict[str, list[str]] = field(default_factory=lambda: {"host0": ["192.0.2.11/24"]})
     _changed: "asyncio.Queue[None]" = field(default_factory=asyncio.Queue)
 
     async def rules(self) -> SeenRules:
         self.trace.note("network.rules")
+        theirs, self.before_listing = self.before_listing, ""
+        if theirs:
+            self.change_unheard(theirs)
         if not self.table:
             return SeenRules()
-        digest = hashlib.sha256(self.table.encode()).hexdigest()
+        digest = hashlib.sha256(f"{self.table}{self.maps.others()}".encode()).hexdigest()
         return SeenRules(digest, self.maps.elements(), frozenset(self.maps.chains))
 
     async def generation(self) -> int:
@@ -63,6 +67,9 @@ class FakeNetwork:
         return len(stale)
 
     async def table_changes(self) -> AsyncGenerator[None, None]:
+        self.trace.note("network.table_changes")
+        self._changed = asyncio.Queue()
+        yield
         while True:
             await self._changed.get()
             yield
@@ -76,15 +83,20 @@ class FakeNetwork:
         self.trace.note("network.addresses")
         return {name: tuple(addresses) for name, addresses in self.links.items()}
 
-    def load(self, text: str) -> None:
+    def load(self, text: str, elements: str = "") -> None:
         """Do what `nft -f` of the text does; '' is `nft flush ruleset`. Somebody is told."""
         self.table = text
         self.maps = Maps()
+        self.maps.carry_out(elements)
         self._touch()
 
     def change_unheard(self, text: str) -> None:
         """Do what another's `nft -f` of element operations does."""
         self.maps.carry_out(text)
+        self.changes += 1
+
+    def change_elsewhere(self) -> None:
+        """Do what a change of tables that are not KAT's does: it counts, and nobody is told."""
         self.changes += 1
 
     def _touch(self) -> None:

@@ -1,11 +1,13 @@
-"""nft's maps and chains of `table inet kat`, as far as element operations go: a small model."""
+"""nft's maps and chains of KAT's tables, as far as element operations go: a small model."""
 
 import re
 from dataclasses import dataclass, field
 
 from agent.endpoints.elements import OBJECTS, Elements
 
-_ELEMENTS = re.compile(r"(add|delete|destroy) element inet kat (\S+) \{(.*?)\}\n", re.DOTALL)
+_ELEMENTS = re.compile(
+    r"(add|delete|destroy) element (?:inet kat )?(bridge kat \S+|\S+) \{(.*?)\}\n", re.DOTALL
+)
 _CHAIN = re.compile(r"(add|flush|delete) chain inet kat (\S+)\n")
 _RULE = re.compile(r"add rule inet kat (\S+) .*\n")
 _COMMENT = re.compile(r"^\s*#.*\n", re.MULTILINE)
@@ -17,7 +19,10 @@ class ModelError(Exception):
 
 @dataclass(slots=True)
 class Maps:
-    """By name: elements by key. A chain is the number of its rules."""
+    """By name: elements by key. A chain is the number of its rules.
+
+    The names of what is in `table bridge kat` begin so.
+    """
 
     maps: dict[str, dict[str, str]] = field(default_factory=dict)
     chains: dict[str, int] = field(default_factory=dict)
@@ -25,6 +30,12 @@ class Maps:
     def elements(self) -> Elements:
         """Return the elements of endpoint state."""
         return Elements(*(dict(self.maps.get(name, {})) for name in OBJECTS))
+
+    def others(self) -> dict[str, list[str]]:
+        """Return the keys of elements that are none of endpoint state."""
+        return {
+            name: sorted(of) for name, of in sorted(self.maps.items()) if of and name not in OBJECTS
+        }
 
     def carry_out(self, text: str) -> None:
         """Do what `nft -f` does, all or nothing. Raises ModelError."""

@@ -11,13 +11,17 @@ from tests.fakes.systemd import FakeSystemd
 from tests.fakes.tools import FakeTools
 from tests.fakes.trace import Trace
 
+LEAVING = "/var/lib/kat/endpoints/_leaving.nft"
 NFT_SERVICE = "kat-nft.service"
 NFT_FILE = "/etc/kat/kat.nft"
 
 
 @dataclass(slots=True)
 class FakeNode:
-    """A machine whose parts know each other; `kat-nft.service` is there and loads `kat.nft`."""
+    """A machine whose parts know each other; `kat-nft.service` is there and loads `kat.nft`.
+
+    Of what that includes, only the elements of instances that leave are in the kernel after.
+    """
 
     trace: Trace = field(default_factory=Trace)
     files: FakeFiles = field(init=False)
@@ -69,4 +73,6 @@ class FakeNode:
 
     def _load(self) -> None:
         file = self.files.tree.get(NFT_FILE)
-        self.network.load(file.content.decode() if file else "")
+        leaving = self.files.tree.get(LEAVING)
+        elements = leaving.content.decode() if file and leaving else ""
+        self.network.load(file.content.decode() if file else "", elements)

@@ -31,6 +31,7 @@ SNAPSHOT_OF_TWO = (
     "test $(grep -o '10[.]100[.]0[.][0-9]*' /var/lib/kat/endpoints/default.json | wc -l) = 1"
 )
 """A condition: at a boot, one of the three would be left out."""
+DRAINS = "grep -q draining /run/kat/endpoints.json"
 SLOW = """\
 apiVersion: kat/v1alpha1
 kind: Workload
@@ -41,7 +42,7 @@ spec:
   container:
     command: [sh, -c]
     args: ["trap exit TERM; sleep infinity & wait"]
-    drainSeconds: 20
+    drainSeconds: {drain}
 """
 WEB = """\
 apiVersion: kat/v1alpha1
@@ -147,6 +148,41 @@ def test_an_element_that_somebody_puts_back_is_taken_out_again(kat: OneNode) -> 
     assert kat.fetch(URL, tries=TRIES) == OTHERS
 
 
+def test_rules_that_are_altered_during_an_apply_are_back_before_its_end(kat: OneNode) -> None:
+    isolates = "nft list chain inet kat forward | grep -q isolated"
+    kat.apply(SLOW.format(image=kat.image, drain=10))
+    kat.node.run(["sh", "-c", isolates])
+    before = rule_loads(kat)
+    kat.node.run(["sh", "-c", "katcall delete workload worker >/dev/null 2>&1 &"])
+    until(kat.node, DRAINS)
+    kat.node.run(["nft", "flush", "chain", "inet", "kat", "forward"])
+    until(kat.node, f"{isolates} && {DRAINS}", within_s=5)
+    until(kat.node, f"! {DRAINS}")
+    until_in_sync(kat)
+    assert rule_loads(kat) == before + 2
+
+
+def test_an_apply_loads_the_rules_once(kat: OneNode) -> None:
+    """Also one that takes out an instance while somebody changes other tables."""
+    before = rule_loads(kat)
+    kat.apply(SLOW.format(image=kat.image, drain=3))
+    until_in_sync(kat)
+    assert rule_loads(kat) == before + 1
+    kat.node.run(["sh", "-c", "katcall delete workload worker >/dev/null 2>&1 &"])
+    until(kat.node, DRAINS)
+    kat.node.run(["sh", "-c", "nft add table inet theirs; nft delete table inet theirs"])
+    until(kat.node, f"! {DRAINS}")
+    until_in_sync(kat)
+    assert rule_loads(kat) == before + 2
+
+
+def rule_loads(kat: OneNode) -> int:
+    """Return how often the packet rules have been loaded since the boot, the boot apart."""
+    fields = ["UNIT=kat-nft.service", "JOB_TYPE=reload", "JOB_RESULT=done"]
+    argv = ["journalctl", "-b", "--no-pager", "-o", "cat", "_PID=1", *fields]
+    return len(kat.node.run(argv).stdout.splitlines())
+
+
 def test_without_an_agent_a_reload_has_what_the_agent_knew(kat: OneNode) -> None:
     with stopped(kat):
         kat.node.run(["systemctl", "reload", "kat-nft.service"])
@@ -205,12 +241,12 @@ def test_rules_that_are_wrong_themselves_are_not_loaded_in_part(kat: OneNode) ->
 
 def test_a_machine_that_goes_down_during_an_apply_leaves_nobody_out(kat: OneNode) -> None:
     """Instances stop beside the agent, which waits for the apply under way."""
-    kat.apply(SLOW.format(image=kat.image))
+    kat.apply(SLOW.format(image=kat.image, drain=20))
     until(kat.node, f"{SNAPSHOT_OF_TWO} && {named(2)}", within_s=90)
     kat.node.run(["systemctl", "disable", "-q", *DAEMONS])
     try:
         kat.node.run(["sh", "-c", "katcall delete workload worker >/dev/null 2>&1 &"])
-        until(kat.node, "grep -q draining /run/kat/endpoints.json")
+        until(kat.node, DRAINS)
         power.reboot(kat.node)
         until_all_answer(kat)
         assert kat.fetch(URL, tries=TRIES) == OTHERS

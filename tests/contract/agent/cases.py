@@ -232,11 +232,11 @@ async def udp_clients_of_who_does_not_answer_any_more_are_forgotten(world: World
 
 
 async def a_flush_of_the_rules_is_told(world: World) -> None:
-    async def flush() -> None:
-        await world.load_rules("ip daddr 192.0.2.1 counter accept")
+    await world.load_rules("ip daddr 192.0.2.1 counter accept")
+    async with aclosing(world.ports.network.table_changes()) as changes:
+        await soon(anext(changes))  # from here on they are heard
         await world.flush_rules()
-
-    await during(world.ports.network.table_changes(), flush, lambda _: True)
+        await soon(anext(changes))
 
 
 async def the_link_of_an_address_is_found(world: World) -> None:

@@ -293,3 +293,52 @@ async def test_without_rules_nothing_is_changed() -> None:
     node = FakeNode()
     await EndpointRules(node.ports).apply(shop(), ready(0), {})
     assert node.trace.texts("network.change_rules") == []
+
+
+PIN = "add element inet kat itself { 10.100.1.12 . 10.100.1.12 }\n"
+UNPIN = PIN.replace("add", "delete")
+
+
+async def with_pin(machine: Machine) -> None:
+    """Have a load bring an element that is to be removed later."""
+    machine.node.network.change_unheard(PIN)
+    await machine.endpoints.remember()
+    machine.node.trace.clear()
+
+
+async def test_what_removes_an_element_of_right_rules_leaves_them_right(machine: Machine) -> None:
+    await with_pin(machine)
+    await machine.say(ready(0))
+    await machine.endpoints.carry_out(UNPIN)
+    assert not await machine.rules.check()
+    assert machine.listings == 1
+    machine.node.network.change_elsewhere()
+    assert not await machine.rules.check()
+
+
+async def test_a_removal_after_a_change_of_other_tables_leaves_right_rules_right(
+    machine: Machine,
+) -> None:
+    await with_pin(machine)
+    machine.node.network.change_elsewhere()
+    await machine.endpoints.carry_out(UNPIN)
+    assert not await machine.rules.check()
+
+
+async def test_a_removal_from_rules_that_somebody_has_altered_makes_them_no_better(
+    machine: Machine,
+) -> None:
+    await with_pin(machine)
+    machine.node.network.change_unheard(PIN.replace("1.12", "1.66"))
+    await machine.endpoints.carry_out(UNPIN)
+    assert await machine.rules.check()
+    assert machine.node.network.maps.others() == {}
+
+
+async def test_what_is_altered_right_after_a_removal_is_not_taken_for_right(
+    machine: Machine,
+) -> None:
+    await with_pin(machine)
+    machine.node.network.before_listing = PIN.replace("1.12", "1.66")
+    await machine.endpoints.carry_out(UNPIN)
+    assert await machine.rules.check()
