@@ -88,7 +88,7 @@ class Rules:
             try:
                 is_wrong = self._is_due or await self._is_wrong(applying=applying)
             except UnfitError as err:
-                self._say(f"the packet rules cannot be read: {err}")
+                self._say(f"the packet rules cannot be read or mended: {err}")
                 return False
             if is_wrong:
                 await self._load()

@@ -167,8 +167,8 @@ class EndpointRules:
             seen = await self._network.rules()
             look = Look(generation, seen.digest)
             if seen.digest and seen.digest == self.right.digest:
-                self.right = look
                 await self._mend(seen)
+                self.right = look
             return look
 
     async def _mend(self, seen: SeenRules) -> None:

@@ -107,6 +107,17 @@ async def test_an_element_that_somebody_changed_is_mended_without_a_load(machine
     assert machine.listings == 1
 
 
+async def test_an_element_that_could_not_be_mended_is_at_the_next_look(machine: Machine) -> None:
+    theirs = f"delete element inet kat endpoints {{ {VIRTUAL} . 0x4b000000 }}\n"
+    machine.node.network.change_unheard(theirs)
+    machine.node.trace.fail("network.change_rules", UnfitError("nft is killed"))
+    assert not await machine.rules.check()
+    assert machine.rules.wrong.is_set()
+    assert not await machine.rules.check()
+    assert machine.rules.problem == ""
+    assert machine.leads_to() == ["10.100.1.10", "10.100.1.11", "10.100.1.12"]
+
+
 async def test_a_foreign_change_beside_an_own_one_is_found(machine: Machine) -> None:
     machine.node.network.load_unheard("# other rules\n")
     machine.endpoints.reloaded()
