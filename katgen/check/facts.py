@@ -67,10 +67,10 @@ class Facts:
         old = self.parent.workloads.get(key) if self.parent else None
         return old.placements if old else ()
 
-    def predecessor(self, instance: Instance) -> Placement | None:
-        """Return the parent's instance of an ordinal, the first if there are two."""
+    def predecessors(self, instance: Instance) -> Sequence[Placement]:
+        """Return the parent's instances of an ordinal: two in the middle of a rollout."""
         ordinal = instance.placement.ordinal
-        return next((p for p in self.before(instance.key) if p.ordinal == ordinal), None)
+        return [p for p in self.before(instance.key) if p.ordinal == ordinal]
 
     def counted(self) -> Iterator[Instance]:
         """Yield the instances whose requests are known."""

@@ -136,15 +136,18 @@ def _is_inside_rested(address: str, facts: Facts) -> bool:
 
 
 def exclusive_ones_keep_address(facts: Facts) -> Iterator[Problem]:
-    """The successor of an exclusive instance on the same node has its address."""
+    """The successor of an exclusive instance on the same node has its address.
+
+    If there were two of its ordinal, neither was exclusive.
+    """
     for instance in facts.instances:
-        if not instance.is_new:
+        if not instance.is_new or not is_exclusive(instance.spec):
             continue
-        old = facts.predecessor(instance)
-        if old is None or old.node != instance.placement.node or not is_exclusive(instance.spec):
+        before = facts.predecessors(instance)
+        if len(before) != 1 or before[0].node != instance.placement.node:
             continue
-        if old.address != instance.placement.address:
-            yield Problem(instance.at, f"it is exclusive; its address was {old.address}")
+        if before[0].address != instance.placement.address:
+            yield Problem(instance.at, f"it is exclusive; its address was {before[0].address}")
 
 
 def data_stays(facts: Facts) -> Iterator[Problem]:
@@ -152,15 +155,17 @@ def data_stays(facts: Facts) -> Iterator[Problem]:
     for instance in facts.instances:
         if not instance.is_new or facts.parent is None or not writes_data(instance.spec):
             continue
-        home = _home(facts, instance)
-        if home is not None and home != instance.placement.node:
-            yield Problem(instance.at, f"its data is on node {home}, not {instance.placement.node}")
+        before, node = facts.predecessors(instance), instance.placement.node
+        if len(before) > 1:
+            continue  # neither has data: what has is never beside another
+        home = _home(facts, instance, before[0] if before else None)
+        if home is not None and home != node:
+            yield Problem(instance.at, f"its data is on node {home}, not {node}")
 
 
-def _home(facts: Facts, instance: Instance) -> str | None:
+def _home(facts: Facts, instance: Instance, old: Placement | None) -> str | None:
     """Return the node of an instance's data, as far as the parent tells and no volume disagrees."""
     ordinal = instance.placement.ordinal
-    old = facts.predecessor(instance)
     if old is not None and old.node in facts.plan.inventory.nodes:
         return old.node
     volumes = {v.name for v in instance.spec.volumes}

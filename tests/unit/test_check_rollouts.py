@@ -10,10 +10,19 @@ from katgen import names
 from katgen.check import INVARIANTS, check
 from katgen.check.facts import facts_of
 from katgen.model.specs import Specs
-from katgen.names import NodeName, WorkloadKey
+from katgen.names import InstanceKey, NodeName, WorkloadKey
 from katgen.plan import advance, start
 from katgen.planned import Placement, Plan
-from tests.unit.schedule.world import host_port, inventory, node, requests, specs, workload
+from tests.unit.schedule.world import (
+    host_port,
+    ids,
+    inventory,
+    node,
+    requests,
+    specs,
+    with_data,
+    workload,
+)
 
 WEB = WorkloadKey("shop/web")
 set_to = msgspec.structs.replace
@@ -31,10 +40,13 @@ def stepped(before: Specs, after: Specs, steps: int = 1) -> tuple[Plan, Plan]:
     parent = state.plan
     for _ in range(steps):
         parent = state.plan
-        placed = parent.workloads[WEB].placements
-        ready = frozenset(names.instance(WEB, p.ordinal, p.incarnation) for p in placed)
-        state = advance(state, after, [WEB], {WEB: ready}).state
+        state = advance(state, after, [WEB], {WEB: everyone(parent)}).state
     return parent, state.plan
+
+
+def everyone(plan: Plan) -> frozenset[InstanceKey]:
+    placed = plan.workloads[WEB].placements
+    return frozenset(names.instance(WEB, p.ordinal, p.incarnation) for p in placed)
 
 
 PARENT, FIRST = stepped(web("1"), web("2"))
@@ -204,3 +216,16 @@ def test_requests_of_both_revisions_count() -> None:
 
 PARENT_LARGE = stepped(web("1", "2"), web("2", "2"))[0]
 OLD_LARGE = PARENT_LARGE.workloads[WEB].revision
+
+
+@pytest.mark.parametrize("alone", [{"container": host_port(80)}, with_data()], ids=["port", "data"])
+@pytest.mark.parametrize("nodes", ["abc", "abcd"], ids=["both on one node", "on two"])
+def test_what_turns_exclusive_in_the_middle_of_a_rollout_takes_the_place_of_either(
+    nodes: str, alone: dict[str, Any]
+) -> None:
+    state = start(web("1"), inventory(*map(node, nodes))).state
+    for written in (web("2"), web("3", **alone)):
+        parent = state.plan
+        state = advance(state, written, [WEB], {WEB: everyone(parent)}).state
+    assert [p.ordinal for p in parent.workloads[WEB].placements] == ["0", "0", "1", "2"]
+    assert (ids(state.plan), check(state.plan, parent)) == (["0-5", "1-2", "2-3"], ())
