@@ -1,7 +1,7 @@
 # ruff: noqa: D401 -- an invariant is a statement, not an order
 """Invariants of plans in which one revision replaces another step by step."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from katgen.check.facts import (
@@ -11,13 +11,13 @@ from katgen.check.facts import (
     at_workload,
     evicts,
     is_exclusive,
+    wanted_ordinals,
     writes_data,
 )
-from katgen.check.facts import wanted_count as count_of
 from katgen.errors import Problem, Source
 from katgen.model.workload import WorkloadSpec
 from katgen.names import InstanceKey, NodeName, WorkloadKey, instance, instance_id
-from katgen.planned import Earlier, Placement, Plan
+from katgen.planned import Earlier, Node, Placement, Plan
 
 
 def earlier_is_kept(facts: Facts) -> Iterator[Problem]:
@@ -71,30 +71,64 @@ def exclusive_ones_are_alone(facts: Facts) -> Iterator[Problem]:
 
 @dataclass(frozen=True, slots=True)
 class _Rollout:
-    """A workload that is replaced step by step. `ready` are its instances that were ready."""
+    """A workload that is replaced step by step. `ready` are its instances that were ready.
+
+    `wanted` are its ordinals.
+    """
 
     key: WorkloadKey
     spec: WorkloadSpec
-    count: int
+    wanted: Collection[str]
     old: tuple[Placement, ...]
     new: tuple[Placement, ...]
     revision: str
     ready: Collection[InstanceKey]
     lost: Collection[NodeName]
+    nodes: Mapping[NodeName, Node]
+
+    @property
+    def count(self) -> int:
+        return len(self.wanted)
 
     @property
     def waiting(self) -> int:
         """How many ordinals wait for lost nodes."""
-        return len({p.ordinal for p in self.new} - {p.ordinal for p in self.living(self.new)})
+        return len(self._on_lost_nodes())
+
+    def _on_lost_nodes(self) -> set[str]:
+        return {str(p.ordinal) for p in self.new} - {str(p.ordinal) for p in self.living(self.new)}
 
     def living(self, placements: Collection[Placement]) -> list[Placement]:
         return [p for p in placements if p.node not in self.lost]
 
     @property
-    def missing(self) -> int:
-        """How many living ordinals may miss a ready instance: lost ones are missing already."""
-        pace = self.spec.update_strategy.rolling
-        return max(pace.max_unavailable - self.waiting, 0 if pace.max_surge else 1)
+    def least(self) -> int:
+        """How many ready ones must be left: who is missing whatever is done uses up the pace."""
+        pace, gone = self.spec.update_strategy.rolling, self.waiting
+        one_at_least = 0 if pace.max_surge else 1
+        if self.is_in_place:
+            gone, one_at_least = len(self._on_lost_nodes() | self._absent() | self._stuck()), 1
+        return max(0, self.count - gone - max(pace.max_unavailable - gone, one_at_least))
+
+    def _absent(self) -> set[str]:
+        """Return the ordinals of which nothing was there that may stay."""
+        return set(self.wanted) - {str(p.ordinal) for p in self.old if self._may_stay(p)}
+
+    def _may_stay(self, placement: Placement) -> bool:
+        node = self.nodes.get(placement.node)
+        return node is not None and not evicts(self.spec, node)
+
+    def _stuck(self) -> set[str]:
+        """Return the ordinals of old ones that are not ready, on nodes that take no others."""
+        if self.spec.type != "DaemonService" and not writes_data(self.spec):
+            return set()
+        earlier = {p for p in self.new if p.revision != self.revision}
+        unready = earlier.intersection(self.old).difference(self.were_ready())
+        return {str(p.ordinal) for p in unready if self._is_closed(p.node)}
+
+    def _is_closed(self, name: NodeName) -> bool:
+        node = self.nodes.get(name)
+        return node is None or node.unschedulable or not node.ready
 
     @property
     def is_in_place(self) -> bool:
@@ -117,9 +151,18 @@ def _rollouts(facts: Facts) -> Iterator[_Rollout]:
         spec = objects.workload.spec
         if spec.type != "Job" and spec.update_strategy.type == "Rolling":
             yield _Rollout(
-                key, spec, count_of(objects), old.placements, new.placements, new.revision,
-                ready, plan.inventory.lost,
+                key, spec, _wanted(plan, key), old.placements, new.placements, new.revision,
+                ready, plan.inventory.lost, plan.inventory.nodes,
             )  # fmt: skip
+
+
+def _wanted(plan: Plan, key: WorkloadKey) -> frozenset[str]:
+    """Return the ordinals that a Service has, or that there are of a DaemonService."""
+    if plan.specs.workloads[key].workload.spec.type == "Service":
+        return wanted_ordinals(plan, key)
+    planned = plan.workloads[key]
+    there = {p.ordinal for p in planned.placements} | {u.ordinal for u in planned.unplaced}
+    return frozenset(map(str, there))
 
 
 def rollouts_keep_below(facts: Facts) -> Iterator[Problem]:
@@ -143,20 +186,19 @@ def rollouts_keep_below(facts: Facts) -> Iterator[Problem]:
 def rollouts_leave_enough(facts: Facts) -> Iterator[Problem]:
     """A rollout takes no ready instance away below what maxUnavailable leaves.
 
-    What must go anyway does not count: for its node, its taints, or because nobody wants it.
+    What must go anyway does not count: for its node, its taints, or because nobody wants it. In
+    place ordinals are counted: one that had two goes on with one of them.
     """
     for one in _rollouts(facts):
-        ready = [p for p in one.were_ready() if not _must_go(facts, one, p)]
         left = frozenset(one.new)
+        wanted = [p for p in one.were_ready() if _is_wanted(one, p)]
+        ready = [p for p in wanted if p in left or not _is_driven_away(facts, one, p)]
         taken = [p for p in ready if p.revision != one.revision and p not in left]
+        there, count = len(ready), len(taken)
         if one.is_in_place:
-            allowed = max(1, one.spec.update_strategy.rolling.max_unavailable)
-            # An ordinal that had two goes on with one of them.
+            there = len({p.ordinal for p in ready})
             count = len({p.ordinal for p in taken} - {p.ordinal for p in ready if p in left})
-        else:
-            least = max(0, one.count - one.waiting - one.missing)
-            allowed = max(0, len(ready) - least)
-            count = len(taken)
+        allowed = max(0, there - one.least)
         if count > allowed:
             what = f"{count} ready instances are replaced at once; {allowed} may be"
             yield Problem(at_workload(one.key), what)
@@ -200,19 +242,13 @@ def lost_nodes_are_waited_for(facts: Facts) -> Iterator[Problem]:
                 yield Problem(at, f"it is new, and node {placed.node} is lost")
 
 
-def _must_go(facts: Facts, one: _Rollout, placement: Placement) -> bool:
-    return _is_driven_away(facts, one, placement) or not _is_wanted(one, placement)
-
-
 def _is_driven_away(facts: Facts, one: _Rollout, placement: Placement) -> bool:
     node = facts.plan.inventory.nodes.get(placement.node)
     return node is None or evicts(one.spec, node) or not admits(one.spec, node)
 
 
 def _is_wanted(one: _Rollout, placement: Placement) -> bool:
-    if one.spec.type == "DaemonService":
-        return str(placement.ordinal) == placement.node
-    return placement.ordinal.isdecimal() and int(placement.ordinal) < one.count
+    return str(placement.ordinal) in one.wanted
 
 
 INVARIANTS: dict[str, Invariant] = {

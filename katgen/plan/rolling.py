@@ -11,7 +11,8 @@ waits until something becomes ready.
 | in place | it goes, and its successor is made, in one plan |
 
 Instances on lost nodes wait for these, and a rollout goes on without them: they are missing, but
-nobody waits for them. What is not wanted any more goes at once; but an earlier one that is ready
+nobody waits for them. In place the same holds of what is missing for another reason that no step
+of the rollout removes. What is not wanted any more goes at once; but an earlier one that is ready
 stays as long as it stands in for a wanted one that is not.
 """
 
@@ -52,7 +53,7 @@ class Rollout(msgspec.Struct, frozen=True):
     """How a workload may be replaced, and where it stands. `ready` are its instances that are.
 
     `together` limits how many new ones may be on their way, not ready yet. `in_place`: no ordinal
-    has two instances.
+    has two instances. `may_swap`: what is made beside its predecessor may take its place after all.
     """
 
     key: WorkloadKey
@@ -61,6 +62,7 @@ class Rollout(msgspec.Struct, frozen=True):
     unavailable: int
     together: int
     in_place: bool
+    may_swap: bool
     nodes: Machines
 
     def is_ready(self, placement: Placement) -> bool:
@@ -98,10 +100,9 @@ def rollout(
     if not surge and not unavailable:
         unavailable = 1
     in_place = needs.stop_first or needs.kind == DAEMON or any(p.stop_first for p in old.placements)
-    together = surge + unavailable
-    if in_place or needs.gpu_count:  # devices that do not fit twice are replaced in place as well
-        together = max(1, unavailable)
-    return Rollout(needs.key, ready, surge, unavailable, together, in_place, nodes)
+    may_swap = needs.gpu_count > 0  # devices that do not fit twice are replaced in place as well
+    together = max(1, unavailable) if in_place or may_swap else surge + unavailable
+    return Rollout(needs.key, ready, surge, unavailable, together, in_place, may_swap, nodes)
 
 
 def reconciled(
@@ -208,10 +209,15 @@ class _Step:
         self._ready = sum(map(rolling.is_ready, living))
         moving = sum(o.previous is None for o in verdict.orders)
         self._total = len(living) + moving + len(verdict.fresh)
+        self._doubles = 0
+        """Ready ones whose successor is there as well, or about to be."""
         self._most = count - lost + rolling.surge
-        missing = max(rolling.unavailable - lost, 0 if rolling.surge else 1)
-        self._least = count - lost - missing
-        """As many stay ready: those that are lost count as missing, so that something goes on."""
+        absent = moving + len(verdict.fresh)
+        self._bottom = self._left(lost + absent + self._stuck(), at_least=1)
+        """As many stay ready of what is replaced in place, one after the other if need be."""
+        self._least = self._bottom
+        if not rolling.in_place:
+            self._least = self._left(lost, at_least=0 if rolling.surge else 1)
         self._under_way = sum(
             p.revision == situation.revision and not rolling.is_ready(p) for p in living
         )
@@ -231,15 +237,30 @@ class _Step:
         yield from self._before.keep
         yield from (o.previous for o in self._before.orders if o.previous is not None)
 
+    def _stuck(self) -> int:
+        """Count what is not ready, and cannot be replaced where it is."""
+        task, are_ready = self._task, self._rolling.is_ready
+        living = [(o, p) for o, p in self._due if not (task.is_lost(p) or task.must(p))]
+        return sum(self._is_stuck(order, p) and not are_ready(p) for order, p in living)
+
+    def _left(self, missing: int, *, at_least: int) -> int:
+        """Return how many stay ready if some are `missing` whatever is done.
+
+        They use up what may be missing first, except `at_least` so many, so that something goes on.
+        """
+        spare = max(self._rolling.unavailable - missing, at_least)
+        return self._task.count - missing - spare
+
     def _clear_away(self) -> None:
         """Let go of instances that another one of their ordinal stands in for."""
         front = {p.ordinal: p for p in self._running()}
         for one in sorted(self._beside, key=placement_order):
             is_ready, other = self._rolling.is_ready(one), front.get(one.ordinal)
             stands_in = other is not None and self._rolling.is_ready(other)
-            spare = stands_in and self._can_miss_one()
-            if is_ready and not spare and not self._rolling.in_place:
+            spare = stands_in and (self._rolling.in_place or self._can_miss_one())
+            if is_ready and not spare:
                 self._keep.append(one)
+                self._doubles += 1
                 continue
             self._remove.append(one)
             self._total -= not self._task.is_lost(one)
@@ -286,16 +307,23 @@ class _Step:
             self._ready -= must and is_ready
         elif self._under_way >= rolling.together:
             self._keep.append(previous)
-        elif rolling.in_place or not is_ready or self._can_miss_one():
+        elif not is_ready or self._can_miss_one():
             self._orders.append(order)
             self._under_way += 1
             self._ready -= is_ready
-        elif self._total < self._most:
+        elif self._has_room_beside():
             self._orders.append(msgspec.structs.replace(order, beside=True))
             self._under_way += 1
             self._total += 1
+            self._doubles += 1
         else:
             self._keep.append(previous)
+
+    def _has_room_beside(self) -> bool:
+        """Whether a successor may be made beside; who may be swapped after all counts as gone."""
+        rolling, sure = self._rolling, self._ready - self._doubles
+        has_room = self._total < self._most and not rolling.in_place
+        return has_room and (sure - 1 >= self._bottom or not rolling.may_swap)
 
     def _is_stuck(self, order: Order, previous: Placement) -> bool:
         """Whether an instance can be replaced on its node alone, which takes nothing new."""

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from katgen import names
 from katgen.check import check
 from katgen.model.specs import Specs
+from katgen.model.workload import WorkloadSpec
 from katgen.names import InstanceKey, NodeName, WorkloadKey
 from katgen.plan import PlanState, advance, changed_workloads, make_plan, rolled_out, start
 from katgen.plan.rolling import is_rolling, rolls
@@ -21,7 +22,15 @@ from katgen.render.cluster import render
 from katgen.wire import plan_from_json, plan_json
 from tests.properties.test_plan import resources
 from tests.properties.worlds import nodes, worlds
-from tests.unit.schedule.world import host_port, inventory, node, specs, workload
+from tests.unit.schedule.world import (
+    gpus,
+    host_port,
+    inventory,
+    node,
+    specs,
+    with_data,
+    workload,
+)
 
 quick = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
@@ -59,25 +68,37 @@ def strategies(draw: st.DrawFn) -> dict[str, Any]:
     return {"type": "Rolling", "rolling": pace}
 
 
+HAVING: tuple[dict[str, Any], ...] = (
+    {}, {}, {"container": host_port(80)}, with_data(), {"container": gpus(1)},
+)  # fmt: skip
+
+
+def is_in_place(spec: WorkloadSpec) -> bool:
+    """Whether nothing is beside its successor for certain."""
+    container = spec.container
+    alone = container.ports or container.volume_mounts or container.resources.gpu
+    return bool(spec.type == "DaemonService" or alone)
+
+
 @st.composite
 def histories(draw: st.DrawFn) -> list[Step]:
-    """Draw versions of one workload that may run anywhere: its image, number, pace, ports."""
+    """Draw versions of one workload that may run anywhere: its image, number, pace, what it has."""
     steps = draw(st.lists(st.tuples(st.sampled_from("123"), parts), min_size=1, max_size=8))
     replicas, pace = draw(st.integers(1, 5)), draw(strategies())
     kind = draw(st.sampled_from(("Service", "Service", "DaemonService")))
-    ports = draw(st.sampled_from((False, False, True)))
+    has = draw(st.sampled_from(HAVING))
     found: list[Step] = []
     for image, bits in steps:
         if draw(st.sampled_from((False, False, False, True))):
             replicas, pace = draw(st.integers(0, 5)), draw(strategies())
-        container = {**(host_port(80) if ports else {}), "args": [image]}
-        spec: dict[str, Any] = {"type": kind, "container": container, "updateStrategy": pace}
+        container = {**has.get("container", {}), "args": [image]}
+        spec = {**has, "type": kind, "container": container, "updateStrategy": pace}
         count = replicas if kind == "Service" else None
         found.append((specs(workload("web", count, **spec)), bits))
     return found
 
 
-ROOM = inventory(*(node(f"n{i}") for i in range(6)))
+ROOM = inventory(*(node(f"n{i}", gpus={"nvidia.com/gpu": 2}) for i in range(6)))
 
 
 def following(
@@ -86,6 +107,8 @@ def following(
     written, bits = step
     ready = available(state.plan, written, bits)
     changed = changed_workloads(state.plan.specs, written)
+    if lost is not None and lost != state.plan.inventory.lost:
+        changed |= {WEB}  # as the leader does: the planner looks again at what it is asked about
     return advance(state, written, changed, ready, lost).state, ready
 
 
@@ -131,7 +154,7 @@ def test_as_many_stay_ready_as_the_strategy_says(history: list[Step]) -> None:
         old, new = count_of(step), state.plan.workloads[WEB]
         pace = spec.update_strategy.rolling
         below = pace.max_unavailable or (0 if pace.max_surge else 1)
-        in_place = bool(spec.type == "DaemonService" or spec.container.ports)
+        in_place = is_in_place(spec)
         below = max(1, below) if in_place else below
         ready = available_now[WEB]
         wanted = {p for p in before.placements if spec.type != "Service" or int(p.ordinal) < old}
@@ -139,7 +162,7 @@ def test_as_many_stay_ready_as_the_strategy_says(history: list[Step]) -> None:
         # Where nothing can be beside, instances that are new altogether hold up nobody.
         missing = old - len(wanted) if in_place else 0
         assert ready_of(new, ready) >= min(were, old - below - missing)
-        if not in_place:
+        if not in_place or spec.container.resources.gpu:
             fresh = old - len({p.ordinal for p in wanted})
             most = max(old + pace.max_surge, len(before.placements) + fresh)
             assert len(new.placements) <= most

@@ -63,13 +63,15 @@ def web(surge: int, unavailable: int, **spec: Any) -> WorkloadObjects:  # noqa: 
 def step(text: str, objects: WorkloadObjects, count: int, **nodes: Sequence[str]) -> str:
     """Return the outcome of one step.
 
-    Of the nodes some are `gone` or `lost`; on `barred` ones the workload may not run any more.
+    Of the nodes some are `gone`, `lost` or `closed`; on `barred` ones the workload may not run any
+    more.
     """
     gone, lost, barred = (nodes.get(state, ()) for state in ("gone", "lost", "barred"))
+    closed = {*lost, *nodes.get("closed", ())}
     placed, ready = instances(text)
     old = WorkloadPlan("a", 9, placements=tuple(placed))
     needs = needs_of(WEB, objects)
-    machines = Machines(lambda n: n not in lost, lambda n: n not in barred, lost.__contains__)
+    machines = Machines(lambda n: n not in closed, lambda n: n not in barred, lost.__contains__)
     there = Situation(needs, "b", lambda n: n not in gone, bool(barred), lambda _: ())
     rolling = rollout(objects, needs, old, ready, machines)
     return told(reconciled(old, numbered(count), there, rolling))
@@ -223,6 +225,59 @@ def test_daemons_of_lost_nodes_wait_as_well() -> None:
     assert step("0b! 1a 2a!", objects, 3, lost=["n1"]) == "0b 1a? 2a>b"
 
 
+LOST_IN_PLACE: Sequence[tuple[str, int, str, str]] = [
+    # what, maxUnavailable, before, outcome; n1 is lost
+    ("who is lost is one of two", 2, "0a! 1a 2a! 3a!", "0a>b 1a? 2a 3a"),
+    ("whatever its revision", 2, "0a! 1b 2a! 3a!", "0a>b 1b 2a 3a"),
+    ("of three two are left", 3, "0a! 1a 2a! 3a!", "0a>b 1a? 2a>b 3a"),
+    ("one at a time goes on", 1, "0a! 1a 2a! 3a!", "0a>b 1a? 2a 3a"),
+    ("the next waits for it", 2, "0b 1a 2a! 3a!", "0b 1a? 2a 3a"),
+    ("who is not ready comes first, and counts", 3, "0a! 1a 2a 3a!", "0a>b 1a? 2a>b 3a"),
+]
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [{"container": host_port(80)}, with_data(), {"type": "DaemonService"}],
+    ids=["port", "data", "daemons"],
+)
+@pytest.mark.parametrize(
+    ("unavailable", "before", "outcome"),
+    [row[1:] for row in LOST_IN_PLACE],
+    ids=[row[0] for row in LOST_IN_PLACE],
+)
+def test_a_step_in_place_with_a_lost_node(
+    unavailable: int, before: str, outcome: str, spec: dict[str, Any]
+) -> None:
+    assert step(before, web(1, unavailable, **spec), 4, lost=["n1"]) == outcome
+
+
+def test_what_is_new_altogether_uses_up_the_pace_in_place() -> None:
+    objects = web(0, 2, container=host_port(80))
+    assert step("0a! 1a! 2a!", objects, 4) == "0a>b 1a 2a +3"
+
+
+def test_a_successor_with_devices_on_its_way_may_yet_be_one_that_is_missing() -> None:
+    lost = ["n0", "n1"]
+    assert step("0a 1a 2a! 3a!", web(2, 2, container=gpus(1)), 4, lost=lost) == "0a? 1a? 2a+b 3a"
+    begun = "0a 1a 2a! 2b 3a!"
+    assert step(begun, web(2, 2, container=gpus(1)), 4, lost=lost) == "0a? 1a? 2a 2b 3a"
+
+
+def test_a_predecessor_stays_until_its_successor_is_ready_if_others_were_swapped() -> None:
+    """Devices of one node fit twice and those of another do not."""
+    objects = web(1, 2, container=gpus(1))
+    placed, ready = instances("0a! 0b 1b! 2a!")
+    old = WorkloadPlan(
+        "b", 9, placements=tuple(set_to(p, stop_first=p.ordinal == "1") for p in placed)
+    )
+    needs = needs_of(WEB, objects)
+    machines = Machines(lambda _: True, lambda _: True)
+    there = Situation(needs, "b", lambda _: True, reconsider=False, data=lambda _: ())
+    rolling = rollout(objects, needs, old, ready, machines)
+    assert told(reconciled(old, numbered(3), there, rolling)) == "0a 0b 1b 2a>b"
+
+
 def test_what_may_not_stay_on_a_lost_node_moves() -> None:
     assert step("0a! 1a 2a!", web(1, 0), 3, barred=["n1"], lost=["n1"]) == "0a 1a>b 2a"
 
@@ -248,6 +303,19 @@ def test_a_tied_instance_on_a_closed_node_holds_up_nobody() -> None:
     there = Situation(needs, "b", lambda _: True, reconsider=False, data=lambda _: ())
     rolling = rollout(objects, needs, old, ready, machines)
     assert told(reconciled(old, numbered(3), there, rolling)) == "0a>b 1a>b 2a"
+
+
+@pytest.mark.parametrize(
+    ("unavailable", "outcome"),
+    [(2, "0a>b 1a>b 2a 3a"), (3, "0a>b 1a>b 2a>b 3a")],
+    ids=["one of two is left", "two of three are left"],
+)
+def test_a_tied_instance_on_a_closed_node_that_is_not_ready_uses_up_the_pace(
+    unavailable: int, outcome: str
+) -> None:
+    assert step("0a 1a! 2a! 3a!", web(1, unavailable, type="DaemonService"), 4, closed=["n0"]) == (
+        outcome
+    )
 
 
 @pytest.mark.parametrize(
