@@ -169,7 +169,7 @@ def rollouts_keep_below(facts: Facts) -> Iterator[Problem]:
     """A rollout makes no more instances than there may be, maxSurge included.
 
     Where there are more already, because less is wanted since, only new ordinals come to them.
-    Ordinals that wait for lost nodes are left out of the account.
+    Ordinals that wait for lost nodes are left out of the account, and as many that stand in.
     """
     for one in _rollouts(facts):
         if one.spec.type != "Service":
@@ -177,7 +177,9 @@ def rollouts_keep_below(facts: Facts) -> Iterator[Problem]:
         old, new = one.living(one.old), one.living(one.new)
         fresh = {p.ordinal for p in new} - {p.ordinal for p in old}
         surge = one.spec.update_strategy.rolling.max_surge
-        most = max(one.count - one.waiting + surge, len(old) + len(fresh))
+        stand_ins = sum(not _is_wanted(one, p) for p in new)
+        account = one.count - one.waiting + min(stand_ins, one.waiting)
+        most = max(account + surge, len(old) + len(fresh))
         if len(new) > most:
             what = f"{len(new)} instances are placed; there may be {most} in this rollout"
             yield Problem(at_workload(one.key), what)

@@ -205,7 +205,7 @@ class _Step:
                 self._due.append((order, previous))
         running = [*self._running(), *beside]
         living = [p for p in running if not task.is_lost(p)]
-        lost = len({p.ordinal for p in running} - {p.ordinal for p in living})
+        self._lost = lost = len({p.ordinal for p in running} - {p.ordinal for p in living})
         self._ready = sum(map(rolling.is_ready, living))
         moving = sum(o.previous is None for o in verdict.orders)
         self._total = len(living) + moving + len(verdict.fresh)
@@ -257,25 +257,30 @@ class _Step:
         for one in sorted(self._beside, key=placement_order):
             is_ready, other = self._rolling.is_ready(one), front.get(one.ordinal)
             stands_in = other is not None and self._rolling.is_ready(other)
-            spare = stands_in and (self._rolling.in_place or self._can_miss_one())
+            alone = self._rolling.in_place or self._rolling.may_swap
+            spare = stands_in and (alone or self._can_miss_one())
             if is_ready and not spare:
                 self._keep.append(one)
-                self._doubles += 1
+                self._doubles += other is not None and not self._task.is_lost(other)
                 continue
             self._remove.append(one)
             self._total -= not self._task.is_lost(one)
             self._ready -= is_ready
 
     def _hold_back(self) -> None:
-        """Keep as many that nobody wants any more as wanted ones are not ready."""
+        """Keep as many that nobody wants any more as wanted ones are not ready.
+
+        Those that stand in for lost ones take up no surge: nobody waits for these.
+        """
         if self._situation.needs.kind == DAEMON:
             return
         lacking = max(0, self._task.count - self._ready)
         unwanted = filter(self._may_stand_in, self._before.remove)
-        for one in sorted(unwanted, key=placement_order)[:lacking]:
+        staying = sorted(unwanted, key=placement_order)[:lacking]
+        for one in staying:
             self._remove.remove(one)
             self._keep.append(one)
-            self._total += 1
+        self._total += max(0, len(staying) - self._lost)
 
     def _may_stand_in(self, leaving: Placement) -> bool:
         may_stay = self._situation.stays(leaving.node) and self._rolling.nodes.admit(leaving.node)

@@ -66,9 +66,19 @@ def step(text: str, objects: WorkloadObjects, count: int, **nodes: Sequence[str]
     Of the nodes some are `gone`, `lost` or `closed`; on `barred` ones the workload may not run any
     more.
     """
+    placed, ready = instances(text)
+    return step_of(placed, ready, objects, count, **nodes)
+
+
+def step_of(
+    placed: Sequence[Placement],
+    ready: frozenset[InstanceKey],
+    objects: WorkloadObjects,
+    count: int,
+    **nodes: Sequence[str],
+) -> str:
     gone, lost, barred = (nodes.get(state, ()) for state in ("gone", "lost", "barred"))
     closed = {*lost, *nodes.get("closed", ())}
-    placed, ready = instances(text)
     old = WorkloadPlan("a", 9, placements=tuple(placed))
     needs = needs_of(WEB, objects)
     machines = Machines(lambda n: n not in closed, lambda n: n not in barred, lost.__contains__)
@@ -184,6 +194,11 @@ def test_what_is_held_back_takes_up_surge() -> None:
     assert step("0b 1a! 2a! 3a!", web(1, 1), 3) == "0b 1a 2a 3a"
 
 
+def test_what_stands_in_for_a_lost_one_takes_up_none() -> None:
+    assert step("0b! 1a! 2a 3a!", web(1, 0), 3, lost=["n2"]) == "0b 1a+b 2a? 3a"
+    assert step("0b 1a! 2a 3a! 4a!", web(1, 0), 3, lost=["n2"]) == "0b 1a 2a? 3a 4a"
+
+
 def test_what_may_not_stay_where_it_is_is_not_held_back() -> None:
     assert step("0b 1a! 2a!", web(0, 1), 1, barred=["n1"], gone=["n2"]) == "0b>b -1a -2a"
 
@@ -264,18 +279,26 @@ def test_a_successor_with_devices_on_its_way_may_yet_be_one_that_is_missing() ->
     assert step(begun, web(2, 2, container=gpus(1)), 4, lost=lost) == "0a? 1a? 2a 2b 3a"
 
 
+def test_of_two_with_devices_that_are_ready_one_goes() -> None:
+    """Its successor may have to take the place of the other one: then it must be alone."""
+    objects = web(2, 0, container=gpus(1))
+    assert step("0a! 0c! 1a 2a! 3a!", objects, 4, lost=["n1"]) == "-0a 0c+b 1a? 2a 3a"
+    assert step("0a! 0c! 1a 2a! 3a!", objects, 5, lost=["n1"]) == "-0a 0c+b 1a? 2a 3a +4"
+
+
+def test_a_successor_with_devices_that_is_lost_holds_up_nobody() -> None:
+    placed, ready = instances("0a! 0b 1a! 2a!")
+    placed = [set_to(p, node=NodeName("n9")) if p.revision == "b" else p for p in placed]
+    objects = web(1, 0, container=gpus(1))
+    assert step_of(placed, ready, objects, 3, lost=["n9"]) == "0a 0b 1a+b 2a"
+
+
 def test_a_predecessor_stays_until_its_successor_is_ready_if_others_were_swapped() -> None:
     """Devices of one node fit twice and those of another do not."""
     objects = web(1, 2, container=gpus(1))
     placed, ready = instances("0a! 0b 1b! 2a!")
-    old = WorkloadPlan(
-        "b", 9, placements=tuple(set_to(p, stop_first=p.ordinal == "1") for p in placed)
-    )
-    needs = needs_of(WEB, objects)
-    machines = Machines(lambda _: True, lambda _: True)
-    there = Situation(needs, "b", lambda _: True, reconsider=False, data=lambda _: ())
-    rolling = rollout(objects, needs, old, ready, machines)
-    assert told(reconciled(old, numbered(3), there, rolling)) == "0a 0b 1b 2a>b"
+    placed = [set_to(p, stop_first=p.ordinal == "1") for p in placed]
+    assert step_of(placed, ready, objects, 3) == "0a 0b 1b 2a>b"
 
 
 def test_what_may_not_stay_on_a_lost_node_moves() -> None:
@@ -296,13 +319,7 @@ def test_what_may_not_stay_where_it_is_does_not_wait_its_turn() -> None:
 
 def test_a_tied_instance_on_a_closed_node_holds_up_nobody() -> None:
     objects = web(1, 0, type="DaemonService")
-    placed, ready = instances("0a 1a! 2a!")
-    needs = needs_of(WEB, objects)
-    old = WorkloadPlan("a", 9, placements=tuple(placed))
-    machines = Machines(lambda n: n != "n0", lambda _: True)
-    there = Situation(needs, "b", lambda _: True, reconsider=False, data=lambda _: ())
-    rolling = rollout(objects, needs, old, ready, machines)
-    assert told(reconciled(old, numbered(3), there, rolling)) == "0a>b 1a>b 2a"
+    assert step("0a 1a! 2a!", objects, 3, closed=["n0"]) == "0a>b 1a>b 2a"
 
 
 @pytest.mark.parametrize(
