@@ -205,7 +205,8 @@ class _Step:
                 self._due.append((order, previous))
         running = [*self._running(), *beside]
         living = [p for p in running if not task.is_lost(p)]
-        self._lost = lost = len({p.ordinal for p in running} - {p.ordinal for p in living})
+        staying = [p for p in living if rolling.is_ready(p) or p not in beside]
+        self._lost = lost = len({p.ordinal for p in running} - {p.ordinal for p in staying})
         self._ready = sum(map(rolling.is_ready, living))
         moving = sum(o.previous is None for o in verdict.orders)
         self._total = len(living) + moving + len(verdict.fresh)

@@ -286,6 +286,12 @@ def test_of_two_with_devices_that_are_ready_one_goes() -> None:
     assert step("0a! 0c! 1a 2a! 3a!", objects, 5, lost=["n1"]) == "-0a 0c+b 1a? 2a 3a +4"
 
 
+def test_one_that_goes_since_it_is_not_ready_stands_for_no_lost_one() -> None:
+    placed, ready = instances("0a! 0c! 1a! 2a 2b")
+    placed = [set_to(p, node=NodeName("n9")) if p.revision == "b" else p for p in placed]
+    assert step_of(placed, ready, web(2, 0), 3, lost=["n9"]) == "-0a 0c+b 1a+b -2a 2b"
+
+
 def test_a_successor_with_devices_that_is_lost_holds_up_nobody() -> None:
     placed, ready = instances("0a! 0b 1a! 2a!")
     placed = [set_to(p, node=NodeName("n9")) if p.revision == "b" else p for p in placed]
