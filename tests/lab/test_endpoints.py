@@ -46,7 +46,7 @@ spec:
         chmod +x cgi-bin/*
         exec httpd -f -p 8080 -h /tmp/www
     ports: [{{name: http, containerPort: 8080}}]
-    readiness: {{http: {{path: /cgi-bin/health, port: 8080}}, periodSeconds: 1, timeoutSeconds: 1,
+    readiness: {{http: {{path: /cgi-bin/health, port: 8080}}, periodSeconds: 1, timeoutSeconds: 10,
       failureThreshold: 1}}
     stopTimeoutSeconds: 1
     drainSeconds: 4
