@@ -167,17 +167,21 @@ class Loop:
                 await self._load()
 
     async def _until_wanted(self) -> None:
-        """Wait for news, for an image, or for the time of the next retry or deadline."""
-        retry = next_retry(self._cluster.holds.values(), self._fetcher.waiting())
-        moment = self._pacing.next_moment(self._cluster.plan)
-        due = min((one for one in (retry, moment) if one is not None), default=None)
+        """Wait for news, for an image, or for the time of the next retry, deadline or rest."""
+        cluster = self._cluster
+        moments = (
+            next_retry(cluster.holds.values(), self._fetcher.waiting()),
+            self._pacing.next_moment(cluster.plan),
+            self._rests.next_moment(cluster.plan, is_blocked=bool(cluster.trouble)),
+        )
+        due = min((one for one in moments if one is not None), default=None)
         waits = {
             asyncio.create_task(self._wake.wait(), name="news"),
             asyncio.create_task(self._fetcher.first(), name="an image"),
         }
         if due is not None:
             delay = max(0.0, due - self._clock.monotonic())
-            waits.add(asyncio.create_task(self._clock.sleep(delay), name="a retry or deadline"))
+            waits.add(asyncio.create_task(self._clock.sleep(delay), name="a moment"))
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:
