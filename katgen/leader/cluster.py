@@ -37,7 +37,8 @@ class Cluster:
     `activity` is what the loop does now (resolving, proposing or nothing), `proposed` the number of
     the plan that it proposes, `trouble` why it does not get on. All changes of objects up to the
     store's revision `seen` are known, with `wanted` as the workloads that are stored; those up to
-    `considered` have been acted on, except for the workloads in `left`.
+    `considered` have been acted on, except for the workloads in `left`. `is_short`: somebody waits
+    for a number that rests.
     """
 
     committed: Committed | None = None
@@ -56,6 +57,7 @@ class Cluster:
     """Nodes that report what no plan can use, with the reason; what was known of them stays."""
     activity: str = ""
     trouble: str = ""
+    is_short: bool = False
     proposed: int = 0
     seen: int = 0
     considered: int = 0

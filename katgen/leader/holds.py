@@ -88,6 +88,17 @@ def in_force(
     )
 
 
+def still_waiting(
+    holds: Mapping[WorkloadKey, Hold], versions: Mapping[WorkloadKey, int]
+) -> dict[WorkloadKey, Hold]:
+    """Return what is known of those that wait for another one, as far as they are the same."""
+    return {
+        key: hold
+        for key, hold in holds.items()
+        if hold.reason is Reason.WAITS and versions.get(key) == hold.version
+    }
+
+
 def after_nodes_changed(holds: Collection[Hold]) -> dict[WorkloadKey, Hold]:
     """Return the holds that outlive a change of nodes."""
     return {hold.workload: hold for hold in holds if hold.reason not in _OF_NODES}

@@ -41,6 +41,7 @@ from katgen.leader.holds import (
     held,
     in_force,
     next_retry,
+    still_waiting,
 )
 from katgen.leader.images import Pin, fetches, needs_pin, pins_to_drop
 from katgen.leader.preview import Trial, preview
@@ -53,7 +54,7 @@ from katgen.leader.resolving import (
     pin_from,
     requests,
 )
-from katgen.leader.resting import Rests
+from katgen.leader.resting import Rests, lacks_addresses
 from katgen.leader.rollouts.pacing import Pacing
 from katgen.leader.stock import Stock
 from katgen.leader.store import ConflictError, StoreError
@@ -71,7 +72,6 @@ _LOG: Final = logging.getLogger(__name__)
 BATCH_S: Final = 1.0
 """How long a pass waits for pulls that it has begun; slower ones are for a later pass."""
 _RETRY_S: Final = 5.0
-_NOBODY: Final[Mapping[WorkloadKey, str]] = {}
 
 
 class Loop:
@@ -168,11 +168,12 @@ class Loop:
 
     async def _until_wanted(self) -> None:
         """Wait for news, for an image, or for the time of the next retry, deadline or rest."""
-        cluster = self._cluster
+        cluster, plan = self._cluster, self._cluster.plan
+        cluster.is_short = plan is not None and (bool(cluster.trouble) or lacks_addresses(plan))
         moments = (
             next_retry(cluster.holds.values(), self._fetcher.waiting()),
-            self._pacing.next_moment(cluster.plan),
-            self._rests.next_moment(cluster.plan, is_blocked=bool(cluster.trouble)),
+            self._pacing.next_moment(plan),
+            self._rests.next_moment(plan) if plan is not None and cluster.is_short else None,
         )
         due = min((one for one in moments if one is not None), default=None)
         waits = {
@@ -209,6 +210,7 @@ class Loop:
     async def _pass(self) -> bool:
         """Take one step; return whether there is nothing more to do now."""
         seen = self._stock.seen
+        self._rests.look()
         self._cluster.activity = "resolving"
         self._tell()
         images = resolved(self._stock.want.specs, self._resolver.pins, self._pinner)
@@ -264,23 +266,31 @@ class Loop:
         return msgspec.structs.replace(made, rested=frozenset(rested)) if rested else made
 
     def _held(self, want: Wanted) -> frozenset[WorkloadKey]:
-        holds = self._cluster.holds
-        versions = {key: want.version(key) for key in holds}
-        return in_force(holds, versions, self._clock.monotonic())
+        return in_force(self._cluster.holds, self._versions(want), self._clock.monotonic())
+
+    def _versions(self, want: Wanted) -> dict[WorkloadKey, int]:
+        return {key: want.version(key) for key in self._cluster.holds}
 
     def _over(
         self,
         seen: int,
         left: Collection[WorkloadKey] = (),
-        waiting: Mapping[WorkloadKey, str] = _NOBODY,
+        waiting: Mapping[WorkloadKey, str] | None = None,
     ) -> None:
-        """Note that all is done that can be for what had been seen; forget holds that are over."""
-        want = self._stock.want
-        kept = self._held(want) | self._fetcher.waiting()
+        """Note that all is done that can be for what had been seen; forget holds that are over.
+
+        `waiting` are those that wait for another one; None if nobody has looked. As long as images
+        are on their way they are not held: what they wait for may be through in a moment.
+        """
+        want, busy = self._stock.want, self._fetcher.waiting()
+        kept = self._held(want) | busy
         holds = {k: one for k, one in self._cluster.holds.items() if k in kept}
-        waits = {key: self._wait(key, text) for key, text in waiting.items() if key not in kept}
-        self._cluster.holds = holds | waits
-        kept |= waits.keys()
+        if waiting is None:
+            waits = still_waiting(self._cluster.holds, self._versions(want))
+        else:
+            waits = {key: self._wait(key, text) for key, text in waiting.items() if not busy}
+        self._cluster.holds = waits | holds
+        kept |= waits.keys() | (waiting or {}).keys()
         self._pinner.forget(want.specs.workloads.keys())
         self._cluster.left = kept.union(left)
         self._cluster.considered = max(self._cluster.considered, seen)

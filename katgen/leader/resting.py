@@ -25,43 +25,44 @@ class Rests:
     _times: dict[int, float] = field(default_factory=dict)
     _looked: float = 0.0
 
+    def look(self) -> None:
+        """Take note that whatever has rested by now is about to be taken back."""
+        self._looked = self.clock.monotonic()
+
     def committed(self, generation: int) -> None:
         """Take note of a commit."""
         self._times[generation] = self.clock.monotonic()
 
     def over(self, plan: Plan, reports: Mapping[NodeName, Report]) -> frozenset[str]:
         """Return what has rested 10 minutes and is given up by every node, if it is worth it."""
-        self._looked = self.clock.monotonic()
         if not plan.resting:
             return frozenset()
         done = self._done(plan, reports)
         rested = frozenset(
             name for name, one in plan.resting.items() if one.released_generation <= done
         )
-        is_wanted = rested and (_lacks_addresses(plan) or _has_no_other(plan, rested))
+        is_wanted = rested and (lacks_addresses(plan) or _has_no_other(plan, rested))
         return rested if len(rested) >= LOT or is_wanted else frozenset()
 
-    def next_moment(self, plan: Plan | None, *, is_blocked: bool) -> float | None:
-        """Return when more has rested that somebody waits for; None if nobody does.
-
-        `is_blocked`: no plan could be made at all, as if a node finds no subnet.
-        """
-        if plan is None or not plan.resting or not (is_blocked or _lacks_addresses(plan)):
+    def next_moment(self, plan: Plan) -> float | None:
+        """Return when more has rested than at the last look; None if nothing rests any more."""
+        first = min((one.released_generation for one in plan.resting.values()), default=None)
+        if first is None:
             return None
-        released = {one.released_generation for one in plan.resting.values()}
-        ends = (at + REST_S for number, at in self._times.items() if number in released)
+        ends = (at + REST_S for number, at in self._times.items() if number >= first)
         return min((at for at in ends if at > self._looked), default=None)
 
     def _done(self, plan: Plan, reports: Mapping[NodeName, Report]) -> int:
         """Return the generation up to which numbers have rested."""
         acknowledged = [reports[n].generation if n in reports else 0 for n in plan.inventory.nodes]
-        old = [number for number, at in self._times.items() if at + REST_S <= self._looked]
+        now = self.clock.monotonic()
+        old = [number for number, at in self._times.items() if at + REST_S <= now]
         for number in sorted(old)[:-1]:
             del self._times[number]
         return min([max(old, default=0), *acknowledged])
 
 
-def _lacks_addresses(plan: Plan) -> bool:
+def lacks_addresses(plan: Plan) -> bool:
     """Whether an instance finds no place for want of what rests."""
     return any(
         NO_ADDRESS in refusal.reason

@@ -93,6 +93,8 @@ class Hearing:
             self.nodes_changed()
         if before is None or (before.generation, before.sync) != (message.generation, message.sync):
             cluster.may_step()
+            if cluster.is_short:  # the last one to give up a number may be this node
+                self._loop.wake()
         plan = cluster.plan
         if plan is not None:
             self._ports.chronicle.record(*events.of_report(plan, before, message))

@@ -3,6 +3,7 @@
 No user could write such a set, and the leader that made it must be able to read it.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -10,14 +11,17 @@ import pytest
 
 from katgen.check import check_whole
 from katgen.leader import planstore
+from katgen.leader.loop import BATCH_S
 from katgen.leader.store import Store
 from katgen.leader.store.memory import MemoryStore
-from katgen.names import WorkloadKey
+from katgen.names import NodeName, WorkloadKey
 from katgen.plan import start
 from katgen.planned import Plan
+from katgen.protocol import Pull, Pulled
 from katgen.wire import plan_from_json, plan_json
-from tests.fakes.agents import DIGEST, Box, leader
+from tests.fakes.agents import DEADLINE_S, DIGEST, Box, FakeAgent, leader
 from tests.unit.leader.given import workload
+from tests.unit.leader.test_changes import followed
 from tests.unit.leader.test_desired import want
 from tests.unit.leader.test_loop import NGINX, images
 from tests.unit.leader.test_loop_trouble import BAD, holds
@@ -181,6 +185,37 @@ async def test_a_host_that_a_held_workload_has_is_given_away_when_that_goes_on()
         assert hosts(box)["default/web"] == []
         await box.until(lambda: not box.cluster.left)
         assert holds(box) == {}
+    await store.close()
+
+
+def pull_of(agent: FakeAgent, image: str) -> list[Pull]:
+    return [one for one in agent.asked(Pull) if isinstance(one, Pull) and one.image == image]
+
+
+async def test_who_waits_for_a_host_is_not_held_while_the_image_is_on_its_way() -> None:
+    async with leader() as box, box.agent() as agent:
+        await box.settled(await box.apply(*GIVEN))
+        agent.pulls[BAD] = "..."
+        revision = await box.apply(*TAKEN)
+        following = asyncio.create_task(followed(box, revision))
+        await box.until(lambda: pull_of(agent, BAD))
+        await box.turn(BATCH_S)
+        await box.until(lambda: "default/b" in box.cluster.left)
+        assert holds(box) == {}
+        agent.say(Pulled(pull_of(agent, BAD)[-1].id, DIGEST))
+        async with asyncio.timeout(DEADLINE_S):
+            last = (await following)[-1]
+        assert (last.phase, last.message) == ("done", "")
+        assert hosts(box)["default/b"] == [HOST]
+
+
+async def test_who_waits_is_shown_as_long_as_no_plan_can_be_made() -> None:
+    store = MemoryStore()
+    async with after(store, GIVEN, TAKEN) as box:
+        box.cluster.applied[NodeName("z")] = (99, 1)
+        await box.settled(await box.apply(workload("d")))
+        assert box.cluster.trouble
+        assert holds(box)["default/b"][0] == "Waits"
     await store.close()
 
 

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from katgen.leader.resting import REST_S
 from katgen.names import NodeName
+from katgen.protocol import Report
 from tests.fakes.agents import Box, leader
 from tests.unit.leader.given import balancer, key, workload
 
@@ -80,6 +81,22 @@ async def test_a_node_that_finds_no_subnet_gets_the_first_that_has_rested() -> N
             await box.turn(REST_S)
             await box.until(lambda: nodes(box) == {"a", "c"})
             assert not box.cluster.trouble
+
+
+async def test_a_number_that_the_last_node_gives_up_late_is_given_at_once() -> None:
+    async with small(SMALL.format("10.100.0.0/16")) as box, box.agent() as agent:
+        await box.apply(workload("old", f"replicas: {ADDRESSES}"))
+        await box.until(lambda: placed(box) == {"default/old": ADDRESSES})
+        await box.settled((await box.objects.delete([key("Workload", "old")])).revision)
+        await box.settled(await box.apply(workload("new")))
+        await until_acknowledged(box)
+        agent.say(Report(A, "boot", 1, 1, "applying"))
+        await box.until(lambda: box.cluster.reports[A].generation == 1)
+        await box.turn(REST_S)
+        await box.turn(0)
+        assert placed(box) == {"default/new": 0}
+        agent.report()
+        await box.until(lambda: placed(box) == {"default/new": 1})
 
 
 @asynccontextmanager

@@ -107,3 +107,24 @@ def test_the_last_virtual_address_is_taken_back_at_once() -> None:
     assert rested(narrow(worn("10.101.0.1")), passed=REST_S - 1) == frozenset()
     assert rested(worn("10.101.0.1")) == frozenset()
     assert rested(narrow(worn("10.100.0.10", virtual="10.101.0.1"))) == frozenset()
+
+
+@pytest.mark.parametrize("committed", [1, 3])
+def test_the_next_look_is_when_the_first_number_has_rested(committed: int) -> None:
+    """A leader that came later, or a plan that was refused, knows a later number only."""
+    clock, plan = Moving(), planned(1)
+    rests = Rests(clock)
+    clock.passed = 50
+    rests.look()
+    rests.committed(committed)
+    assert rests.next_moment(plan) == 50 + REST_S
+    clock.passed = 60 + REST_S  # nobody has looked meanwhile
+    assert rests.next_moment(plan) == 50 + REST_S
+    rests.look()
+    assert rests.next_moment(plan) is None
+
+
+def test_nothing_that_rests_is_nothing_to_look_for() -> None:
+    rests = Rests(Moving())
+    rests.committed(1)
+    assert rests.next_moment(make_plan(specs(), inventory(node("a")))) is None
