@@ -12,7 +12,7 @@ from typing import Final
 
 from agent.endpoints.effects import Effects, PacketRules, Told, some
 from agent.endpoints.files import NamesFiles
-from agent.endpoints.in_place import in_place
+from agent.endpoints.in_place import InPlace, in_place
 from agent.endpoints.leaving import leaving
 from agent.endpoints.own import Health, OwnInstances
 from agent.endpoints.records import Records
@@ -46,6 +46,7 @@ class Endpoints:
         self._effects = Effects(node, rules, files, told, self._records, self.own.addresses)
         self.session = EndpointSession(self._records)
         self._leaving: set[InstanceKey] = set()
+        self._is_known = False
         self._sets: frozenset[str] = frozenset()
         self._number = 0
         self._news, self._names, self._remembers, self._left = (asyncio.Event() for _ in range(4))
@@ -60,15 +61,25 @@ class Endpoints:
         there = in_place(files)
         self._take_services(installed_services(files, Services(), there.services()))
         self._effects.loaded = self._services
-        self._effects.leaving = there.leaving(files)
-        self._sets = there.sets
-        self.own.follow(there.instances.values())
-        if there.is_known:  # else what runs keeps its state
-            self._records.disown(self.own.entries)
-        self.own.keep_ready(one for one, said in self._records.states.items() if said == READY)
-        self._refresh()
+        self._take_up(there)
         self._effects.begin()
         self._wake()
+
+    def _take_up(self, there: InPlace) -> None:
+        """Look after what runs here; as long as that is not known for sure, keep its state."""
+        self._is_known = there.is_known
+        self._effects.leaving = there.leaving(self._node.files)
+        self._sets = there.sets
+        self.own.follow(there.instances.values())
+        if there.is_known:
+            self._changed(self._records.disown(self.own.entries))
+        self.own.keep_ready(one for one, said in self._records.states.items() if said == READY)
+        self._refresh()
+
+    def _take_up_late(self, there: InPlace) -> None:
+        """Do so as soon as it is known, if it was not at the start."""
+        if there.is_known and not self._is_known:
+            self._take_up(there)
 
     def jobs(self) -> Mapping[str, Callable[[], Awaitable[None]]]:
         """Return what has to run for ever, by name."""
@@ -122,7 +133,7 @@ class Endpoints:
 
     async def tick(self) -> None:
         """Try again what failed, and keep what a boot would find up to date."""
-        if self._services.problems:
+        if self._services.problems or not self._is_known:
             self._read_again()
         await self._effects.tick()
         if self._effects.is_due:
@@ -205,12 +216,13 @@ class Endpoints:
             self._wake()
 
     def _read_again(self) -> None:
-        """Read files of services again that could not be read; an apply does so itself."""
+        """Read again what could not be read; an apply does so itself."""
         files, is_loaded = self._node.files, self._effects.loaded is self._services
         there = in_place(files)
         if there.is_changing:
             return
         self._take_services(installed_services(files, self._services, there.services()))
+        self._take_up_late(there)
         if is_loaded:
             self._effects.follow_services()
 
@@ -218,6 +230,7 @@ class Endpoints:
 
     async def installed(self, target: Target) -> None:
         """Take over new candidates; who leaves is still an instance of this node."""
+        self._take_up_late(in_place(self._node.files))
         should = listed(target.entries.values())
         self._take_services(services_of(self._node.files, should.certain, self._services, should))
         wanted = {one.instance: one for one in target.manifest.instances}
@@ -265,6 +278,7 @@ class Endpoints:
 
     async def settled(self, target: Target) -> None:
         """Forget what has left, from this node and from services."""
+        self._is_known = True
         self.own.follow(target.manifest.instances)
         self._effects.follow_services()
         self._changed(self._records.disown(set(filter(self._may_serve, self.own.entries))))

@@ -22,6 +22,7 @@ FILE = f"{FOLDER}/shop.json"
 KEPT = (NAMES, f"{SNAPSHOT}.json", f"{SNAPSHOT}.nft")
 BASE = (rules(), target_unit())
 BOTH = (*BASE, instance(0, 1), instance(1, 2), services_file(ONE, TWO))
+HALF = (rules("# one\n"), target_unit(), instance(0, 1), services_file(ONE))
 PINS = b'{ "kat-0a64000b" . 0a:4b:0a:64:00:0b . 10.100.0.11 }'
 
 
@@ -204,6 +205,52 @@ async def test_files_that_cannot_be_read_are_told_beside_whatever_else_is_wrong(
         assert again.problems == told != []
 
 
+# --- what is applied ------------------------------------------------------------------------------
+
+
+async def unknowing() -> Stage:
+    """Return an agent that could not read once what is applied, when it started."""
+    made = await served()
+    made.node.trace.fail(f"files.read {state.APPLIED}", UnfitError("Too many open files"))
+    return made.again()
+
+
+async def test_what_is_applied_is_looked_after_once_it_can_be_read() -> None:
+    made = await unknowing()
+    async with living(made):
+        await passed(made)
+        assert made.health.followed == {}
+        await made.endpoints.tick()
+        assert set(made.health.followed) == {ONE, TWO}
+        await passed(made)
+        assert made.packets.kernel == {"shop": (ONE,)}
+        made.turn(ONE, ready=False)
+        made.turn(TWO, ready=True)
+        await passed(made)
+        assert made.packets.kernel == {"shop": (TWO,)}
+        assert f"{unit(ONE)} active" in made.health.units
+
+
+async def test_what_is_applied_is_taken_up_once() -> None:
+    made = await unknowing()
+    async with living(made):
+        await made.endpoints.tick()
+        made.node.trace.clear()
+        await made.endpoints.tick()
+        assert made.node.trace.texts(f"files.read {state.APPLIED}") == []
+
+
+async def test_what_is_applied_is_taken_up_before_an_apply_has_somebody_leave() -> None:
+    made, cluster = await unknowing(), Cluster()
+    async with living(made):
+        await passed(made)
+        made.node.trace.fail(f"systemd.stop {unit(TWO)}", KilledError())
+        with pytest.raises(KilledError):
+            await cluster.apply(made.node.ports, cluster.target(2, *HALF), made.endpoints)
+        assert set(made.health.followed) == {ONE, TWO}
+        assert PINS in made.node.files.tree[LEAVING].content
+
+
 # --- an apply that was cut ------------------------------------------------------------------------
 
 
@@ -213,9 +260,8 @@ async def cut(method: str, *files: str) -> Stage:
     async with living(made):
         await passed(made)
         made.node.trace.fail(method, KilledError())
-        after = (rules("# one\n"), target_unit(), instance(0, 1), services_file(ONE))
         with pytest.raises(KilledError):
-            await cluster.apply(made.node.ports, cluster.target(2, *after), made.endpoints)
+            await cluster.apply(made.node.ports, cluster.target(2, *HALF), made.endpoints)
     for path in files:
         made.node.files.take(path)
     return made.again()
