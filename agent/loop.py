@@ -158,10 +158,10 @@ class Agent:
 
     async def _take(self, session: Session, signed: SignedRecord) -> None:
         """Put what a record commits in place; if that fails, everything stays as it is."""
-        if self._is_in_place(signed):
-            self._done(signed)
-            return
         try:
+            if self._is_in_place(signed):
+                self._done(signed)
+                return
             record = self._intake.accept(signed)
         except RecordError as err:
             self._wanted = None
@@ -187,7 +187,10 @@ class Agent:
             await self._collect()
 
     def _is_in_place(self, signed: SignedRecord) -> bool:
-        """Whether nothing is left to do: a leader says at each session what must run."""
+        """Whether nothing is left to do: a leader says at each session what must run.
+
+        Raises UnfitError.
+        """
         files = self._node.files
         applied = state.load(files, state.APPLIED, state.Applied)
         return applied is not None and applied.signed == signed and not files.stat(state.JOURNAL)

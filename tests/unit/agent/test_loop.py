@@ -509,6 +509,24 @@ async def test_damaged_memory_is_told_and_the_node_is_not_lost() -> None:
         assert list(node.podman.running) == [CONTAINER]
 
 
+async def test_with_damaged_memory_a_leader_has_nothing_begin_again_and_again() -> None:
+    node, leader = fit(), FakeLeader()
+    async with running(node, leader) as agent:
+        await started(agent)
+    whole = node.files.tree[state.APPLIED].content
+    node.files.put(state.APPLIED, b"{damaged")
+    node.trace.clear()
+    async with running(node, leader) as agent:
+        leader.commit(1)
+        await agent.pass_time(150)
+        assert agent.sync() == "degraded"
+        assert len(node.trace.texts("systemd.reload kat-nft.service")) == 1
+        assert node.counts.refusals[("record",)] in range(2, 6)
+        node.files.put(state.APPLIED, whole)
+        await agent.pass_time(300)
+        assert (agent.sync(), leader.reports[-1].problems) == ("in sync", ())
+
+
 async def test_a_podman_that_does_not_answer_is_told_until_it_does() -> None:
     node = fit()
     async with running(node) as agent:
