@@ -261,6 +261,7 @@ class Effects:
             yield
         finally:
             self._is_loading = False
+            self._removal = ""  # a load brings nobody but who leaves now
             await self.reloaded()
 
     def all_left(self) -> None:
@@ -275,9 +276,12 @@ class Effects:
             put_leaving(self.node.files, self.leaving.text)
 
     async def reloaded(self) -> None:
-        """Bring the rules from what a load made of them to what is known now."""
+        """Bring the rules from what a load made of them to what is known now.
+
+        It may have included some that have left since: to remove what is not there does no harm.
+        """
         self.rules.reloaded()
-        self._packets_due, self._removal = True, ""
+        self._packets_due = True
         await self.carry_out()
 
     async def tick(self) -> None:

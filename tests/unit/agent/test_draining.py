@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -197,11 +197,21 @@ async def test_what_could_not_be_removed_is_at_the_next_tick_unless_rules_are_lo
             made.stage.node.systemd.effects[f"stop {unit(TWO)}"] = partial(fail_once, made)
             await made.apply(*FIRST)
             assert made.stage.packets.carried == []
-            if loads:
-                await made.stage.endpoints.reloaded()
+            async with made.stage.endpoints.loading() if loads else nullcontext():
+                pass
             await made.stage.endpoints.tick()
             await made.passed()
             assert len(made.stage.packets.carried) == (not loads)
+
+
+async def test_what_could_not_be_removed_is_not_forgotten_for_a_load_that_may_have_brought_it() -> (
+    None
+):
+    async with served(drain_seconds=0, leader=False) as made:
+        made.stage.node.systemd.effects[f"stop {unit(TWO)}"] = partial(fail_once, made)
+        await made.apply(*FIRST)
+        await made.stage.endpoints.reloaded()  # of rules that somebody had altered meanwhile
+        assert len(made.stage.packets.carried) == 1
 
 
 async def test_what_could_not_be_removed_is_not_forgotten_by_the_next_apply() -> None:
