@@ -48,6 +48,7 @@ class EndpointRules:
         self._wanted = Wanted()
         self._is_told = False
         self._is_known = False
+        self._doubts = self._listed_at = 0
         self._is_sparing = False
         self._chains: frozenset[str] = frozenset()
         self._left: set[str] = set()
@@ -79,7 +80,8 @@ class EndpointRules:
         For while namespaces may be there of which nothing is known.
         """
         if others != self._is_sparing:
-            self._is_sparing, self._is_known = others, False
+            self._is_sparing = others
+            self._doubt()
 
     async def apply(
         self,
@@ -104,7 +106,7 @@ class EndpointRules:
                 except UnfitError as err:
                     _log.warning("%s; looking at what is there", err)
             if not self._is_known:
-                await self._bring(await self._network.rules())
+                await self._bring(await self._list())
             return "; ".join(self._wanted.problems.values())
 
     async def carry_out(self, text: str) -> None:
@@ -147,7 +149,16 @@ class EndpointRules:
 
     def reloaded(self) -> None:
         """Forget what the kernel had: the rules were loaded, and what a snapshot says with them."""
+        self._doubt()
+
+    def _doubt(self) -> None:
+        """Have what is there be listed anew, also if a change is under way."""
         self._is_known = False
+        self._doubts += 1
+
+    async def _list(self) -> SeenRules:
+        self._listed_at = self._doubts
+        return await self._network.rules()
 
     def snapshot(self, services: NamespaceServices, states: States) -> bytes | None:
         """Return what a load includes for a namespace; None if this machine cannot take it."""
@@ -164,7 +175,7 @@ class EndpointRules:
         """List the rules; if the rest of them is right, elements are mended. UnfitError."""
         async with self._working:
             generation = await self._network.generation()
-            seen = await self._network.rules()
+            seen = await self._list()
             look = Look(generation, seen.digest)
             if seen.digest and seen.digest == self.right.digest:
                 await self._mend(seen)
@@ -214,7 +225,7 @@ class EndpointRules:
             self._note(*await self._counted(text))
             spared = self._chains if self._is_sparing else frozenset()
             self._chains = self._wanted.chains() | spared
-        self._is_known = True
+        self._is_known = self._listed_at == self._doubts
 
     async def _counted(self, text: str) -> tuple[int, int]:
         begun, is_done = self._clock.boottime(), False

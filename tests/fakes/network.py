@@ -15,6 +15,7 @@ class FakeNetwork:
 
     `maps` are the elements of endpoint state, `changes` the generation, `connections` UDP ones as
     (virtual address, instance). `before_listing` is what somebody does to elements before the next.
+    `hangs` is what a change of elements waits for before it is answered.
     """
 
     trace: Trace = field(default_factory=Trace)
@@ -23,6 +24,7 @@ class FakeNetwork:
     changes: int = 1
     can_destroy: bool = True
     before_listing: str = ""
+    hangs: asyncio.Event | None = None
     connections: list[tuple[str, str]] = field(default_factory=list)
     links: dict[str, list[str]] = field(default_factory=lambda: {"host0": ["192.0.2.11/24"]})
     _changed: "asyncio.Queue[None]" = field(default_factory=asyncio.Queue)
@@ -49,7 +51,10 @@ class FakeNetwork:
         except ModelError as err:
             raise UnfitError(f"nft: {err}") from err
         self._touch()
-        return self.changes - 1, self.changes
+        made = self.changes
+        if self.hangs is not None:
+            await self.hangs.wait()
+        return made - 1, made
 
     async def takes_rules(self, text: str) -> bool:
         self.trace.note("network.takes_rules")

@@ -1,6 +1,8 @@
 """Endpoint state in the kernel of a fake machine, whoever else changes rules there."""
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Iterable
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -278,6 +280,42 @@ async def test_elements_that_are_spared_are_no_foreign_change(machine: Machine) 
     assert machine.node.trace.changes() == []
     assert not await machine.rules.check()
     assert machine.listings == 1
+
+
+@asynccontextmanager
+async def change_under_way(
+    machine: Machine, change: Coroutine[object, object, object]
+) -> AsyncIterator[None]:
+    """Have the answer to a change of elements come after the block."""
+    network = machine.node.network
+    network.hangs = asyncio.Event()
+    task = asyncio.create_task(change)
+    await machine.node.clock.advance(0.02)
+    yield
+    network.hangs.set()
+    await task
+
+
+async def test_what_is_spared_no_more_goes_also_if_a_mend_is_under_way(machine: Machine) -> None:
+    machine.endpoints.spare(others=True)
+    await machine.say(ready(0, 2))
+    machine.node.network.change_unheard(STRANGE)
+    await machine.rules.check()
+    machine.node.network.change_unheard(
+        f"delete element inet kat endpoints {{ {VIRTUAL} . 0x4b000000 }}\n"
+    )
+    async with change_under_way(machine, machine.rules.check()):
+        machine.endpoints.spare(others=False)
+    await machine.say(ready(0, 2))
+    assert machine.node.network.maps.elements() == share(WEB, ready(0, 2), ()).elements
+
+
+async def test_a_load_is_not_forgotten_for_a_change_that_was_under_way(machine: Machine) -> None:
+    async with change_under_way(machine, machine.say(ready(0, 2))):
+        machine.node.network.load("# rules\n")
+        machine.endpoints.reloaded()
+    await machine.say(ready(0, 2))
+    assert machine.node.network.maps.elements() == share(WEB, ready(0, 2), ()).elements
 
 
 async def test_only_what_is_said_to_have_changed_is_worked_out_anew(machine: Machine) -> None:
