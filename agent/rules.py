@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapp
 from contextlib import asynccontextmanager
 from typing import Final
 
-from agent.endpoints.rules import UNKNOWN, EndpointRules
+from agent.endpoints.rules import UNKNOWN, EndpointRules, Look
 from agent.ports import NodePorts, UnfitError, UnitError
 from agent.target import Target
 from agent.traffic import Traffic
@@ -21,6 +21,8 @@ FILE: Final = "/etc/kat/kat.nft"
 RELOAD_S: Final = 30
 AGAIN_S: Final = 5
 """When to look again while there is a problem."""
+REFUSED_S: Final = 60
+"""The longest wait until rules are loaded again that have been refused, again and again."""
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +43,7 @@ class Rules:
     ) -> None:
         self._node, self._endpoints, self._before = node, endpoints, before
         self._is_due = False
+        self._refused, self._refusals, self._retry_at = UNKNOWN, 0, 0.0
         self._working = asyncio.Lock()
         self.problem = ""
         self.wrong = asyncio.Event()
@@ -74,40 +77,73 @@ class Rules:
         With a complaint of its load the kernel still has those from before; they are tried again.
         """
         if complaint:
+            self._refusals = 0
             self._failed(f"the packet rules cannot be loaded: {complaint}")
             return False
         return await self.check()
 
     async def check(self, *, applying: bool = False) -> bool:
-        """Restore the rules if they are not as they should be; whether they were not.
+        """Restore the rules if they are not as they should be; whether others were loaded.
 
         That there are none is wrong wherever there is a file of them, whatever was seen before.
         `applying`: an apply is under way, which may be the one that loads them for the first time.
         """
         async with self._working:
             try:
-                is_wrong = self._is_due or await self._is_wrong(applying=applying)
+                is_wrong = (
+                    await self._is_again()
+                    if self._is_due
+                    else await self._is_wrong(applying=applying)
+                )
             except UnfitError as err:
                 self._say(f"the packet rules cannot be read or mended: {err}")
                 return False
             if is_wrong:
-                await self._load()
-            else:
+                return await self._load()
+            if not self._is_due:
                 self._say("")
-            return is_wrong
+            return False
 
-    async def _load(self) -> None:
+    async def _load(self) -> bool:
+        """Load; whether the kernel may have taken it, whatever was said of it."""
+        before = await self._generation()
         try:
             if not self._has_file():
                 self._endpoints.right = UNKNOWN
                 self._well()
-                return
+                return False
             if self._before is not None:
                 await self._before()
             await self._node.systemd.reload(SERVICE, RELOAD_S)
             await self._remember()
         except (UnfitError, UnitError) as err:
             self._failed(f"the packet rules cannot be loaded: {err}")
+            if await self._generation() != before:
+                return True
+            await self._wait()
+            return False
+        return True
+
+    async def _wait(self) -> None:
+        """Have a load that was refused wait, ever longer as long as there are any rules."""
+        try:
+            self._refused = await self._endpoints.look()
+        except UnfitError:  # the problem is told already
+            self._refused = UNKNOWN
+        self._refusals = self._refusals + 1 if self._refused.digest else 1
+        wait = min(REFUSED_S, AGAIN_S << min(self._refusals - 1, REFUSED_S))
+        self._retry_at = self._node.clock.boottime() + wait
+
+    async def _is_again(self) -> bool:
+        """Whether to try a load again that has failed; at once if there is anything else now."""
+        if self._node.clock.boottime() >= self._retry_at:
+            return True
+        now = await self._node.network.generation()
+        if now == self._endpoints.followed(self._refused.generation):
+            return False
+        before, look = self._refused, await self._endpoints.look()
+        self._refused = Look(look.generation, before.digest)
+        return look.digest != before.digest
 
     async def _remember(self) -> None:
         """Take what was loaded for right. Raises UnfitError."""
@@ -144,11 +180,11 @@ class Rules:
             return UNKNOWN.generation
 
     def _failed(self, problem: str) -> None:
-        self._is_due = True
+        self._is_due, self._retry_at = True, 0.0
         self._say(problem)
 
     def _well(self) -> None:
-        self._is_due = False
+        self._is_due, self._refusals = False, 0
         self._say("")
 
     def _say(self, problem: str) -> None:

@@ -218,6 +218,47 @@ async def test_a_load_that_fails_is_tried_again_soon_whatever_the_tick_is() -> N
         assert "rules" not in topics(agent)
 
 
+@asynccontextmanager
+async def refused() -> AsyncIterator[Running]:
+    """Have new rules be refused for five minutes; those from before are still there."""
+    async with two_running() as agent:
+        agent.node.systemd.effects["reload kat-nft.service"] = refuse
+        begin(agent)
+        await end(agent)
+        await agent.pass_time(300)
+        yield agent
+
+
+async def test_rules_that_are_refused_again_and_again_are_loaded_ever_less_often() -> None:
+    async with refused() as agent:
+        assert "rules" in topics(agent)
+        assert loads(agent) in range(8, 11)
+        agent.node.trace.clear()
+        await agent.pass_time(600)
+        assert loads(agent) == 10
+        assert len(agent.node.trace.texts("network.rules")) == 10
+
+
+async def test_elements_are_mended_also_while_rules_are_refused() -> None:
+    async with refused() as agent:
+        whole = agent.node.network.maps.elements()
+        (first, *_) = whole.endpoints
+        theirs = f"delete element inet kat endpoints {{ {first} }}\n"
+        agent.node.network.change_unheard(theirs)
+        await agent.pass_time(5)
+        assert agent.node.network.maps.elements() == whole
+
+
+async def test_of_rules_that_were_refused_a_flush_has_them_loaded_at_once_and_soon_again() -> None:
+    async with refused() as agent:
+        agent.node.trace.clear()
+        agent.node.network.load("")
+        await agent.pass_time(0.1)
+        assert loads(agent) == 1
+        await agent.pass_time(60)
+        assert loads(agent) in range(12, 15)
+
+
 async def test_what_is_done_to_the_rules_while_nobody_hears_is_seen_once_somebody_does() -> None:
     node = fit()
     node.trace.fail("network.table_changes", UnfitError("netlink: no buffer space"))

@@ -209,6 +209,20 @@ async def test_rules_that_cannot_be_loaded_are_told_and_what_is_known_of_endpoin
     assert path in machine.node.files.tree
 
 
+async def test_a_load_that_was_refused_is_no_load(machine: Machine) -> None:
+    machine.node.network.load_unheard("# somebody's\n")
+    machine.node.trace.fail("systemd.reload", UnitError("kat-nft.service", "exit-code"))
+    assert not await machine.rules.check()
+    assert machine.node.network.table == "# somebody's\n"
+
+
+async def test_a_load_that_took_effect_is_one_whatever_was_said_of_it(machine: Machine) -> None:
+    machine.node.network.load_unheard("# somebody's\n")
+    machine.node.trace.fail("network.rules", UnfitError("nft is killed"), 2)
+    assert await machine.rules.check()
+    assert machine.rules.problem.startswith("the packet rules cannot be loaded")
+
+
 async def test_of_chains_only_those_are_left_that_something_leads_to(machine: Machine) -> None:
     await machine.say(ready(0, 2))
     assert set(machine.node.network.maps.chains) == {"random-2"}
