@@ -373,7 +373,7 @@ class Agent:
             await self._check_rules()
         if self._is_due() and (self._wanted is not None or not self._is_resumed):
             self._wake.set()
-        await self._endpoints.tick()
+        await self._endpoints.tick(applying=self._acting.locked())
         self._reporting.tick()
         if self._drift() and not self._acting.locked() and self._is_reverting():
             self._is_drifted = True  # for the worker: a start may outlast the watchdog's patience

@@ -17,13 +17,11 @@ from katgen.names import InstanceKey
 class InPlace:
     """`target` is where an apply goes that was cut: any part of it may be in place as well.
 
-    `is_changing`: an apply has begun and not ended. Not `is_known`: a file that says so is damaged,
-    or nothing was ever applied. The report tells.
+    Not `is_known`: a file that says so is damaged, or nothing was ever applied. The report tells.
     """
 
     applied: state.Applied | None
     target: Target | None
-    is_changing: bool
     is_known: bool
 
     @property
@@ -76,16 +74,15 @@ def _is_new(files: Files, target: Target) -> bool:
 
 def in_place(files: Files) -> InPlace:
     """Read it."""
-    applied, target, is_changing, is_damaged = None, None, True, False
+    applied, target, is_damaged = None, None, False
     try:
         applied = state.load(files, state.APPLIED, state.Applied)
     except UnfitError:
         is_damaged = True
     try:
         journal = state.load(files, state.JOURNAL, state.Journal)
-        is_changing = journal is not None
         target = kept(files, journal.to) if journal is not None else None
     except UnfitError:
         is_damaged = True
     is_known = not is_damaged and (applied is not None or target is not None)
-    return InPlace(applied, target, is_changing, is_known)
+    return InPlace(applied, target, is_known)

@@ -131,9 +131,12 @@ class Endpoints:
             self._number = self._number if self._number > number else 0
         self._left.set()
 
-    async def tick(self) -> None:
-        """Try again what failed, and keep what a boot would find up to date."""
-        if self._services.problems or not self._is_known:
+    async def tick(self, *, applying: bool = False) -> None:
+        """Try again what failed, and keep what a boot would find up to date.
+
+        `applying`: an apply is under way, which reads files of services itself.
+        """
+        if not applying and (self._services.problems or not self._is_known):
             self._read_again()
         await self._effects.tick()
         if self._effects.is_due:
@@ -216,11 +219,9 @@ class Endpoints:
             self._wake()
 
     def _read_again(self) -> None:
-        """Read again what could not be read; an apply does so itself."""
+        """Read again what could not be read; an apply that was cut may not go on for long."""
         files, is_loaded = self._node.files, self._effects.loaded is self._services
         there = in_place(files)
-        if there.is_changing:
-            return
         self._take_services(installed_services(files, self._services, there.services()))
         self._take_up_late(there)
         if is_loaded:

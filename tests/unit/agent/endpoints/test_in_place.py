@@ -286,6 +286,26 @@ async def test_while_a_cut_apply_cannot_go_on_loads_let_through_who_leaves(
     assert PINS in made.node.files.tree[LEAVING].content
 
 
+async def test_a_file_that_can_be_read_again_counts_though_a_cut_apply_cannot_go_on() -> None:
+    made = await cut(f"systemd.stop {unit(TWO)}")
+    content = made.node.files.tree[FILE].content
+    made.node.files.put(FILE, b"{half")
+    for path in made.node.files.below(state.CONTENT):
+        made.node.files.take(path)
+    async with living(made):
+        await made.endpoints.tick()
+        await passed(made)
+        assert made.packets.spares
+        made.node.files.put(FILE, content)
+        await made.endpoints.tick(applying=True)
+        assert made.problems != []  # an apply reads for itself
+        await made.endpoints.tick()
+        assert made.problems == []
+        await passed(made)
+        assert json.loads(made.node.files.tree[NAMES].content)["withdrawn"] == {}
+        assert not made.packets.spares
+
+
 async def test_before_the_new_rules_are_written_nothing_has_to_be_let_through() -> None:
     made = await started(await cut("files.write /etc/kat/kat.nft"))
     assert LEAVING not in made.node.files.tree
