@@ -2,7 +2,7 @@
 
 An instance is bad as long as there is a file in its volume, so that it is also bad after a reboot.
 No request may ever be lost: those that are bad answer all the same. A check has ten seconds: an
-answer that takes long on a busy machine is no bad one, and three bad ones are nobody to ask.
+answer that takes long on a busy machine is no bad one.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,6 +25,9 @@ TRIES = 40
 """One of three, missed with probability (2/3)^40."""
 BAD = "/var/lib/kat/volumes/default/web/data/0/bad"
 KILLS, FLAPS = 6, 2
+FORGETS = [f"net.netfilter.nf_conntrack_tcp_timeout_{one}=1" for one in ("syn_sent", "close")]
+"""What is begun without rules stays untranslated, for its port, until the kernel forgets it
+(docs/known-flaws.md): that is not what later requests are about."""
 IN_NAMES = """grep -Fq '"withdrawn":{}' /run/kat/endpoints/default.json"""
 ASKED = "dig +short +time=1 @10.100.0.1 ep.web.default.kat.cluster.local"
 TABLES = "nft list table inet kat && nft list table bridge kat"
@@ -103,6 +106,7 @@ def named(count: int) -> str:
 
 @pytest.mark.parametrize("command", ["nft flush ruleset", "nft delete table inet kat"])
 def test_lost_rules_come_back_with_what_is_known_of_endpoints(kat: OneNode, command: str) -> None:
+    kat.node.run(["sysctl", "-qw", *FORGETS])
     with load(kat.node, URL, rate=50) as asked:
         kat.node.run(["sh", "-c", command])
         until(kat.node, f"{TABLES} && {leads_to_others(kat)} && ! {leads_to_bad(kat)}")
@@ -153,34 +157,41 @@ def test_rules_that_are_altered_during_an_apply_are_back_before_its_end(kat: One
     isolates = "nft list chain inet kat forward | grep -q isolated"
     kat.apply(SLOW.format(image=kat.image, drain=10))
     kat.node.run(["sh", "-c", isolates])
-    before = rule_loads(kat)
+    before = now(kat)
     kat.node.run(["sh", "-c", "katcall delete workload worker >/dev/null 2>&1 &"])
     until(kat.node, DRAINS)
     kat.node.run(["nft", "flush", "chain", "inet", "kat", "forward"])
     until(kat.node, f"{isolates} && {DRAINS}", within_s=5)
     until(kat.node, f"! {DRAINS}")
     until_in_sync(kat)
-    assert rule_loads(kat) == before + 2
+    assert rule_loads(kat, before) == 2
 
 
 def test_an_apply_loads_the_rules_once(kat: OneNode) -> None:
     """Also one that takes out an instance while somebody changes other tables."""
-    before = rule_loads(kat)
+    before = now(kat)
     kat.apply(SLOW.format(image=kat.image, drain=3))
     until_in_sync(kat)
-    assert rule_loads(kat) == before + 1
+    assert rule_loads(kat, before) == 1
     kat.node.run(["sh", "-c", "katcall delete workload worker >/dev/null 2>&1 &"])
     until(kat.node, DRAINS)
     kat.node.run(["sh", "-c", "nft add table inet theirs; nft delete table inet theirs"])
     until(kat.node, f"! {DRAINS}")
     until_in_sync(kat)
-    assert rule_loads(kat) == before + 2
+    assert rule_loads(kat, before) == 2
 
 
-def rule_loads(kat: OneNode) -> int:
-    """Return how often the packet rules have been loaded since the boot, the boot apart."""
+def now(kat: OneNode) -> str:
+    """Return a cursor of the journal."""
+    said = kat.node.run(["journalctl", "--lines=0", "--show-cursor", "--no-pager"]).stdout
+    return said.rpartition("-- cursor: ")[2].strip()
+
+
+def rule_loads(kat: OneNode, since: str) -> int:
+    """Return how often the packet rules have been loaded since a cursor of the journal."""
+    kat.node.run(["journalctl", "--sync"])
     fields = ["UNIT=kat-nft.service", "JOB_TYPE=reload", "JOB_RESULT=done"]
-    argv = ["journalctl", "-b", "--no-pager", "-o", "cat", "_PID=1", *fields]
+    argv = ["journalctl", f"--after-cursor={since}", "--no-pager", "-o", "cat", "_PID=1", *fields]
     return len(kat.node.run(argv).stdout.splitlines())
 
 
