@@ -11,9 +11,9 @@ answered once and in order. The same file is the program that runs on the node.
 
 import http.client
 import json
+import math
 import signal
 import ssl
-import subprocess
 import sys
 import threading
 import time
@@ -60,21 +60,14 @@ class Told:
 @contextmanager
 def clients(node: "Node") -> Iterator[Told]:
     """Write and watch from the node itself until the block ends, and then judge."""
+    from tests.lab.process import begun  # noqa: PLC0415 -- the node has this file alone
+
     node.put(PROGRAM, Path(__file__).read_bytes())
     told = Told()
     command = node.command(["python3", "-I", PROGRAM])
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as child:
-        assert child.stdout is not None
-        assert child.stdin is not None
-        assert child.stdout.readline() == "begun\n"
-        try:
-            yield told
-        finally:
-            child.stdin.close()  # its end is how the program hears that it is enough
-            said = child.stdout.read()
-    for name, value in json.loads(said).items():
+    with begun(command, ends_within_s=4 * ANSWER_S) as said:
+        yield told
+    for name, value in json.loads(said[0]).items():
         setattr(told, name, value)
 
 
@@ -118,34 +111,36 @@ class Writer:
     def __init__(self, number: int) -> None:
         self._api = Api()
         self._names = [f"w{number}-{k}" for k in range(NAMES)]
-        self._unknown: set[str] = set()
+        self.unknown: set[str] = set()
         self.there: dict[str, int | None] = {}
         self.answered: list[Deed] = []
         self.tried: set[Deed] = set()
         self.refusals: Counter[str] = Counter()
 
     def run(self, enough: threading.Event) -> None:
-        """Write until it is enough and everything is known."""
-        count = 0
-        while not enough.is_set() or self._unknown:
+        """Write until it is enough and everything is known, or it takes too long to know it."""
+        count, end = 0, math.inf
+        while (not enough.is_set() or self.unknown) and time.monotonic() < end:
+            if enough.is_set():
+                end = min(end, time.monotonic() + ANSWER_S)
             count += 1
             name = self._names[count % NAMES]
-            if not enough.is_set() or name in self._unknown:
+            if not enough.is_set() or name in self.unknown:
                 self._write(name, count)
                 time.sleep(PAUSE_S)
 
     def _write(self, name: str, count: int) -> None:
         old = self.there.get(name)
-        is_put = old is None or name in self._unknown or count // NAMES % 3 != 2
+        is_put = old is None or name in self.unknown or count // NAMES % 3 != 2
         deed = ("put", name, count) if is_put or old is None else ("delete", name, old)
         self.tried.add(deed)
         if fault := carried_out(self._api, deed):
             self.refusals[fault] += 1
-            self._unknown.add(name)
+            self.unknown.add(name)
             return
         self.answered.append(deed)
         self.there[name] = count if is_put else None
-        self._unknown.discard(name)
+        self.unknown.discard(name)
 
 
 def carried_out(api: Api, deed: Deed) -> str:
@@ -267,7 +262,7 @@ def run() -> Told:
     enough.set()
     for thread in threads:
         thread.join()
-    faults = []
+    faults = [f"{name} is still refused" for one in writers for name in sorted(one.unknown)]
     if fault := carried_out(Api(), ("put", END, 0)):
         faults.append(f"the end: {fault}")
     watching.join(ANSWER_S)

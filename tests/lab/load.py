@@ -11,7 +11,6 @@ hangs is not asked less. The same file is the program that runs on the node.
 import asyncio
 import json
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -46,23 +45,16 @@ class Load:
 def load(node: "Node", url: str, *, rate: int) -> Iterator[Load]:
     """Ask `rate` times a second from the node itself until the block ends; then wait for the rest.
 
-    TimeoutError if the program does not come to its end.
+    subprocess.TimeoutExpired if the program does not come to its end.
     """
+    from tests.lab.process import begun  # noqa: PLC0415 -- the node has this file alone
+
     node.put(PROGRAM, Path(__file__).read_bytes())
     asked = Load()
     command = node.command(["python3", PROGRAM, url, str(rate)])
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as child:
-        assert child.stdout is not None
-        assert child.stdin is not None
-        assert child.stdout.readline() == "begun\n"
-        try:
-            yield asked
-        finally:
-            child.stdin.close()  # its end is how the program hears that it is enough
-            said = child.stdout.read()
-    found = json.loads(said)
+    with begun(command, ends_within_s=4 * TIMEOUT_S) as said:
+        yield asked
+    found = json.loads(said[0])
     asked.sent, asked.failed = found["sent"], found["failed"]
     asked.slowest, asked.answers = found["slowest"], found["answers"]
 
