@@ -79,4 +79,9 @@ def staged(*, bridge_calls: bool) -> Iterator[Fabric]:
         net.serve("outside", "outside")
         for node in ("a", "b"):
             net.load(node, files(node))
+        net.until_answered("a", "10.100.2.10")
+        net.until_answered("b", "10.100.1.10")
+        for of in ALL:
+            for placement in of.plan.placements:
+                net.until_answered(placement.node, placement.address)
         yield net

@@ -27,6 +27,7 @@ from tests.lab.process import Ran, finish
 TOOLS = ("unshare", "nsenter", "ip", "bridge", "chroot", "sysctl")
 ECHO = str(Path(__file__).with_name("echo.py"))
 PORT = 8080
+TRIES = 10
 NAMESPACES = f"{SCRATCH}/netns"
 
 NODE = """
@@ -136,6 +137,15 @@ class Fabric:
     def call(self, where: str, protocol: str, to: str, port: int, *, count: int = 1) -> list[str]:
         """Call an address from a namespace; return each answer's words, or an error's name."""
         return self.echo(where, "call", protocol, to, str(port), str(count))
+
+    def until_answered(self, where: str, to: str) -> None:
+        """Wait until an address answers: a link's kernel may take a second to see it is up."""
+        said = []
+        for _ in range(TRIES):
+            said += self.call(where, "tcp", to, PORT)
+            if " " in said[-1]:
+                return
+        raise AssertionError(f"{to} does not answer {where}: {said}")
 
     def names(self, where: str, protocol: str, to: str, port: int, count: int) -> Counter[str]:
         """Return how often each server answered."""
