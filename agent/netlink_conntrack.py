@@ -1,6 +1,7 @@
 """Connections that the kernel remembers, over ctnetlink: include/uapi/linux/netfilter of Linux.
 
-A UDP client goes on to the instance that its first packet was led to, as long as it sends.
+A UDP client goes on to the instance that its first packet was led to, as long as it sends. And what
+begins while there are no packet rules stays untranslated, for all that is sent from the same port.
 """
 
 import errno
@@ -8,7 +9,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Final
 
 from agent.netlink import (
@@ -36,6 +37,9 @@ _BY_DESTINATION, _BY_PROTOCOL = 1 << 1, 1 << 3
 _WITHIN_S: Final = 5
 """A million entries that the kernel does not filter take longer."""
 
+_Judge = Callable[[int, str, str], bool]
+"""Of a connection's protocol, the address that it was made to, and who answers it."""
+
 
 def forget_udp(answering: Mapping[str, Collection[str]], within_s: float = _WITHIN_S) -> int:
     """Delete UDP connections to these addresses that others answer than are named for each.
@@ -43,8 +47,32 @@ def forget_udp(answering: Mapping[str, Collection[str]], within_s: float = _WITH
     Returns how many. Raises OSError: TimeoutError if there were too many to look at them all in
     time; those that were found are deleted nevertheless.
     """
+
+    def is_stale(protocol: int, virtual: str, instance: str) -> bool:
+        # An older kernel does not filter.
+        return protocol == socket.IPPROTO_UDP and instance not in answering.get(
+            virtual, (instance,)
+        )
+
+    only = next(iter(answering)) if len(answering) == 1 else ""
+    return _forget(is_stale, _filter(only, socket.IPPROTO_UDP), within_s)
+
+
+def forget_untranslated(virtual: Collection[str], within_s: float = _WITHIN_S) -> int:
+    """Delete connections to these addresses that nobody was found for when they began.
+
+    Returns how many. Raises as `forget_udp` does.
+    """
+
+    def is_stray(_protocol: int, to: str, answerer: str) -> bool:
+        return to == answerer and to in virtual
+
+    return _forget(is_stray, _filter(next(iter(virtual))) if len(virtual) == 1 else b"", within_s)
+
+
+def _forget(judge: _Judge, only: bytes, within_s: float) -> int:
     with kernel_socket(NETLINK_NETFILTER) as kernel:
-        found, is_all = _found(_stale(kernel, answering), time.monotonic() + within_s)
+        found, is_all = _found(_judged(kernel, judge, only), time.monotonic() + within_s)
     count = _delete(found)
     if not is_all:
         raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
@@ -83,31 +111,26 @@ def _delete(entries: Collection[dict[int, bytes]]) -> int:
     return count
 
 
-def _stale(
-    kernel: socket.socket, answering: Mapping[str, Collection[str]]
-) -> Iterator[dict[int, bytes] | None]:
-    """Yield the attributes of each connection that leads to who does not answer any more.
-
-    None for every other one.
-    """
-    only = next(iter(answering)) if len(answering) == 1 else ""
-    for _, payload in ask(kernel, _GET, DUMP, _FAMILY + _filter(only)):
+def _judged(kernel: socket.socket, judge: _Judge, only: bytes) -> Iterator[dict[int, bytes] | None]:
+    """Yield the attributes of each connection that is judged to go, None for every other one."""
+    for _, payload in ask(kernel, _GET, DUMP, _FAMILY + only):
         entry = dict(attributes(payload[NETFILTER_HEADER:]))
         protocol, _, virtual = _tuple(entry[_ORIGINAL])
-        _, instance, _ = _tuple(entry[_REPLY])
-        # An older kernel does not filter.
-        is_stale = instance not in answering.get(virtual, (instance,))
-        yield entry if protocol == socket.IPPROTO_UDP and is_stale else None
+        _, answerer, _ = _tuple(entry[_REPLY])
+        yield entry if judge(protocol, virtual, answerer) else None
 
 
-def _filter(virtual: str) -> bytes:
-    """Return what has the kernel leave out all but UDP, and all other addresses if one is given."""
-    protocol = _attribute(_PROTOCOL_NUMBER, bytes((socket.IPPROTO_UDP,)))
-    parts, flags = [_attribute(_TUPLE_PROTOCOL | _NESTED, protocol)], _BY_PROTOCOL
+def _filter(virtual: str, protocol: int = 0) -> bytes:
+    """Return what has the kernel leave out other addresses and protocols, if one is given."""
+    parts, flags = [], 0
     if virtual:
         destination = _attribute(_DESTINATION, socket.inet_aton(virtual))
-        parts.insert(0, _attribute(_TUPLE_IP | _NESTED, destination))
+        parts.append(_attribute(_TUPLE_IP | _NESTED, destination))
         flags |= _BY_DESTINATION
+    if protocol:
+        number = _attribute(_PROTOCOL_NUMBER, bytes((protocol,)))
+        parts.append(_attribute(_TUPLE_PROTOCOL | _NESTED, number))
+        flags |= _BY_PROTOCOL
     wanted = _attribute(_FILTER_ORIGINAL, struct.pack("=I", flags))
     return _attribute(_ORIGINAL | _NESTED, b"".join(parts)) + _attribute(_FILTER | _NESTED, wanted)
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from typing import Final
 
 from agent.netlink import drain, ipv4_addresses, nft_events, rules_generation
-from agent.netlink_conntrack import forget_udp
+from agent.netlink_conntrack import forget_udp, forget_untranslated
 from agent.nft_listing import SeenRules, seen
 from agent.ports import Tools, UnfitError
 
@@ -68,6 +68,13 @@ class KernelNetwork:
         """Ask ctnetlink, in a thread: a busy machine remembers many connections."""
         try:
             return await asyncio.to_thread(forget_udp, answering)
+        except OSError as err:
+            raise UnfitError(f"netlink: connections: {err.strerror or err}") from err
+
+    async def forget_untranslated(self, virtual: Collection[str]) -> int:
+        """Ask ctnetlink, in a thread."""
+        try:
+            return await asyncio.to_thread(forget_untranslated, virtual)
         except OSError as err:
             raise UnfitError(f"netlink: connections: {err.strerror or err}") from err
 

@@ -235,6 +235,12 @@ class Network(Protocol):
         Their clients' next packets are led anew. Returns how many there were.
         """
 
+    async def forget_untranslated(self, virtual: Collection[str]) -> int:
+        """Have the kernel forget connections to these addresses that are led to nobody.
+
+        They began while there were no packet rules. Returns how many there were.
+        """
+
     def table_changes(self) -> AsyncGenerator[None, None]:
         """Yield at once: what was before is not heard. Then when somebody changes KAT's tables.
 

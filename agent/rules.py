@@ -8,7 +8,7 @@ mended by `agent.endpoints.rules`.
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from agent.endpoints.rules import UNKNOWN, EndpointRules, Look
@@ -42,7 +42,7 @@ class Rules:
         before: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._node, self._endpoints, self._before = node, endpoints, before
-        self._is_due = False
+        self._is_due = self._was_lost = False
         self._refused, self._refusals, self._retry_at = UNKNOWN, 0, 0.0
         self._working = asyncio.Lock()
         self.problem = ""
@@ -54,6 +54,7 @@ class Rules:
         One transaction: what was right stays right throughout.
         """
         async with self._working:
+            await self._see_lost()
             await self._load()
 
     @asynccontextmanager
@@ -63,6 +64,7 @@ class Rules:
         At once: what others do to them from then on is to be found, however long an apply takes.
         """
         async with self._working:
+            await self._see_lost()
             before = await self._generation()
             yield
             if await self._generation() != before:  # else the kernel has refused them
@@ -127,7 +129,7 @@ class Rules:
     async def _wait(self) -> None:
         """Have a load that was refused wait, ever longer as long as there are any rules."""
         try:
-            self._refused = await self._endpoints.look()
+            self._refused = await self._look()
         except UnfitError:  # the problem is told already
             self._refused = UNKNOWN
         self._refusals = self._refusals + 1 if self._refused.digest else 1
@@ -137,11 +139,12 @@ class Rules:
     async def _is_again(self) -> bool:
         """Whether to try a load again that has failed; at once if there is anything else now."""
         if self._node.clock.boottime() >= self._retry_at:
+            await self._see_lost()
             return True
         now = await self._node.network.generation()
         if now == self._endpoints.followed(self._refused.generation):
             return False
-        before, look = self._refused, await self._endpoints.look()
+        before, look = self._refused, await self._look()
         self._refused = Look(look.generation, before.digest)
         return look.digest != before.digest
 
@@ -149,12 +152,27 @@ class Rules:
         """Take what was loaded for right. Raises UnfitError."""
         self._endpoints.reloaded()
         await self._endpoints.remember()
+        if self._was_lost:
+            self._was_lost = False
+            self._endpoints.lost()
         self._well()
+
+    async def _see_lost(self) -> None:
+        """Take note if there are no rules at all before a load."""
+        with suppress(UnfitError):
+            if not await self._is_untouched():
+                await self._look()
+
+    async def _look(self) -> Look:
+        """Look; if there are no rules at all, what begins meanwhile is led to nobody."""
+        look = await self._endpoints.look()
+        self._was_lost |= not look.digest
+        return look
 
     async def _is_wrong(self, *, applying: bool) -> bool:
         if not self._has_file() or await self._is_untouched():
             return False
-        look = await self._endpoints.look()
+        look = await self._look()
         right = self._endpoints.right
         if look.digest and look.digest == right.digest:
             return False

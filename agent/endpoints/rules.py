@@ -52,6 +52,7 @@ class EndpointRules:
         self._is_sparing = False
         self._chains: frozenset[str] = frozenset()
         self._left: set[str] = set()
+        self._has_strays = False
         self._own_steps = (-1, -1)
         self._can_destroy = self._is_prepared = False
         self._working = asyncio.Lock()
@@ -131,11 +132,31 @@ class EndpointRules:
         digest = (await self._network.rules()).digest
         return now if digest and digest == self.right.digest else UNKNOWN.generation
 
-    async def forget(self) -> None:
-        """Have the kernel forget UDP clients of who has left. Raises UnfitError; then once more.
+    def lost(self) -> None:
+        """Take note that there were no rules for a time, and are again."""
+        self._has_strays = True
 
-        What is to change meanwhile need not wait for it.
+    async def forget(self) -> None:
+        """Have the kernel forget UDP clients of who has left, and whoever was led to nobody.
+
+        Raises UnfitError; then once more. What is to change meanwhile need not wait for it.
         """
+        await self._forget_strays()
+        await self._forget_left()
+
+    async def _forget_strays(self) -> None:
+        virtual = self._wanted.virtual_addresses()
+        if not self._has_strays or not virtual:
+            return
+        self._has_strays = False
+        try:
+            count = await self._network.forget_untranslated(virtual)
+        except BaseException:
+            self._has_strays = True
+            raise
+        self._counts.forgot(count)
+
+    async def _forget_left(self) -> None:
         left, self._left = self._left, set()
         if not left:
             return

@@ -57,6 +57,10 @@ class Wanted:
         candidates = (one.address for service in services for one in service.candidates)
         return frozenset((*(one.virtual_address for one in services), *candidates))
 
+    def virtual_addresses(self) -> frozenset[str]:
+        """Return those of all services."""
+        return frozenset(one.virtual_address for one in self._services.values())
+
     def answering(self) -> Mapping[str, frozenset[str]]:
         """Return who answers at each virtual address with UDP ports."""
         return {one.virtual: one.targets for one in self._shares.values() if one.virtual}

@@ -14,8 +14,9 @@ class FakeNetwork:
     """`table` is the nft text that was loaded last; '' is no table.
 
     `maps` are the elements of endpoint state, `changes` the generation, `connections` UDP ones as
-    (virtual address, instance). `before_listing` is what somebody does to elements before the next.
-    `hangs` is what a change of elements waits for before it is answered.
+    (virtual address, instance), the same twice if it was led to nobody. `before_listing` is what
+    somebody does to elements before the next. `hangs` is what a change of elements waits for before
+    it is answered.
     """
 
     trace: Trace = field(default_factory=Trace)
@@ -70,6 +71,13 @@ class FakeNetwork:
         for one in stale:
             self.connections.remove(one)
         return len(stale)
+
+    async def forget_untranslated(self, virtual: Collection[str]) -> int:
+        self.trace.note("network.forget_untranslated", " ".join(sorted(virtual)), changes=True)
+        strays = [one for one in self.connections if one[0] == one[1] and one[0] in virtual]
+        for one in strays:
+            self.connections.remove(one)
+        return len(strays)
 
     async def table_changes(self) -> AsyncGenerator[None, None]:
         self.trace.note("network.table_changes")

@@ -18,6 +18,7 @@ store: etcd,
 SERVICE = """\
 [Unit]
 Description=etcd of the lab
+StartLimitIntervalSec=0
 
 [Service]
 Type=notify
@@ -30,7 +31,6 @@ ExecStart=/usr/bin/etcd --data-dir /var/lib/lab-etcd --log-level error \
 StateDirectory=lab-etcd
 Restart=always
 RestartSec=0.2
-StartLimitIntervalSec=0
 
 [Install]
 WantedBy=multi-user.target

@@ -231,6 +231,19 @@ async def udp_clients_of_who_does_not_answer_any_more_are_forgotten(world: World
     assert left == {("10.101.0.5", "10.100.1.10"), ("10.101.0.7", "10.100.1.11")}
 
 
+async def clients_who_were_led_to_nobody_are_forgotten(world: World) -> None:
+    strays = {(f"10.101.1.{n}", f"10.101.1.{n}") for n in (5, 6, 7)}
+    led = {("10.101.1.5", "10.100.1.10")}
+    for sport, one in enumerate(sorted(strays | led), 41_000):
+        await world.connect(*one, sport)
+    network = world.ports.network
+    assert await network.forget_untranslated(["10.101.1.5", "10.101.1.6", "10.100.1.10"]) == 2
+    assert await network.forget_untranslated(["10.101.1.6"]) == 0
+    assert await network.forget_untranslated(["10.101.1.7"]) == 1
+    assert {one for one in await world.connected() if one[0].startswith("10.101.1.")} == led
+    assert await network.forget_untranslated([]) == 0
+
+
 async def a_flush_of_the_rules_is_told(world: World) -> None:
     await world.load_rules("ip daddr 192.0.2.1 counter accept")
     async with aclosing(world.ports.network.table_changes()) as changes:
@@ -297,6 +310,7 @@ CASES: tuple[Case, ...] = (
     every_change_of_rules_counts_once,
     what_nft_can_destroy_is_found_out_without_a_change,
     udp_clients_of_who_does_not_answer_any_more_are_forgotten,
+    clients_who_were_led_to_nobody_are_forgotten,
     a_flush_of_the_rules_is_told,
     the_link_of_an_address_is_found,
     the_last_lines_of_a_unit_are_those_of_its_last_run,

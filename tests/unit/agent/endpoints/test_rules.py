@@ -1,7 +1,7 @@
 """Endpoint state in the kernel of a fake machine, whoever else changes rules there."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -16,6 +16,7 @@ from tests.fakes import FakeNode
 from tests.unit.agent.endpoints.test_elements import VIRTUAL, key, ready, service
 
 WEB = service(3, udp=True)
+ALTERED = "# somebody's\n"
 
 
 def shop(*services: Service) -> tuple[NamespaceServices, ...]:
@@ -176,6 +177,70 @@ async def test_one_that_comes_has_nobody_forgotten(machine: Machine) -> None:
     machine.node.trace.clear()
     await machine.say(ready(0, 1, 2))
     assert machine.node.trace.texts("network.forget_udp") == []
+
+
+STRAY = (VIRTUAL, VIRTUAL)
+
+
+async def lose_and_check(machine: Machine) -> None:
+    machine.node.network.load("")
+    assert await machine.rules.check()
+
+
+async def lose_and_apply(machine: Machine) -> None:
+    machine.node.network.load("")
+    async with machine.rules.loading():
+        machine.node.network.load("# rules\n")
+
+
+async def lose_and_start(machine: Machine) -> None:
+    machine.node.network.load("")
+    await machine.rules.load()
+
+
+async def lose_and_be_refused(machine: Machine) -> None:
+    machine.node.trace.fail("systemd.reload", UnitError("kat-nft.service", "exit-code"))
+    machine.node.network.load(ALTERED)
+    assert not await machine.rules.check()
+    machine.node.network.load("")
+    assert await machine.rules.check()
+
+
+@pytest.mark.parametrize(
+    "lose", [lose_and_check, lose_and_apply, lose_and_start, lose_and_be_refused]
+)
+async def test_who_was_led_to_nobody_while_there_were_no_rules_is_led_anew(
+    machine: Machine, lose: Callable[[Machine], Awaitable[None]]
+) -> None:
+    elsewhere = ("10.101.9.9", "10.101.9.9")
+    machine.node.network.connections = [STRAY, (VIRTUAL, "10.100.1.10"), elsewhere]
+    await lose(machine)
+    await machine.say(ready(0, 1, 2))
+    assert machine.node.network.connections == [(VIRTUAL, "10.100.1.10"), elsewhere]
+    machine.node.trace.clear()
+    await machine.say(ready(0, 1, 2))
+    assert machine.node.trace.texts("network.forget_untranslated") == []
+
+
+async def test_who_was_led_to_nobody_and_could_not_be_forgotten_is_at_the_next_attempt(
+    machine: Machine,
+) -> None:
+    machine.node.network.connections = [STRAY]
+    await lose_and_check(machine)
+    machine.node.trace.fail("network.forget_untranslated", UnfitError("netlink"))
+    with pytest.raises(UnfitError):
+        await machine.say(ready(0, 1, 2))
+    await machine.say(ready(0, 1, 2))
+    assert machine.node.network.connections == []
+
+
+async def test_altered_rules_have_nobody_looked_for(machine: Machine) -> None:
+    machine.node.network.load(ALTERED)
+    assert await machine.rules.check()
+    async with machine.rules.loading():
+        machine.node.network.load("# rules\n")
+    await machine.say(ready(0, 1, 2))
+    assert machine.node.trace.texts("network.forget_untranslated") == []
 
 
 async def test_a_service_that_is_gone_takes_its_elements_along(machine: Machine) -> None:
