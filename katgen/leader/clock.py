@@ -2,8 +2,9 @@
 
 import asyncio
 import time
+from collections.abc import Coroutine
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Clock(Protocol):
@@ -33,6 +34,24 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """Wait."""
         await asyncio.sleep(seconds)
+
+
+async def until_first(
+    clock: Clock, within_s: float | None, **waits: Coroutine[Any, Any, object]
+) -> None:
+    """Wait until the first of these ends, whatever it ends with; the others are cancelled.
+
+    So long at most, unless it is None. Their tasks have the names by which they are given.
+    """
+    tasks = [asyncio.create_task(one, name=name) for name, one in waits.items()]
+    if within_s is not None:
+        tasks.append(asyncio.create_task(clock.sleep(within_s), name="late"))
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def shown_time(seconds: float) -> str:

@@ -11,7 +11,7 @@ from katgen import names
 from katgen.endpoints import READY
 from katgen.leader.agents.bundles import Bundles
 from katgen.leader.answers import HeldBack, Instance, Status, WorkloadStatus
-from katgen.leader.clock import Clock, shown_time
+from katgen.leader.clock import Clock, shown_time, until_first
 from katgen.leader.holds import Hold, Reason
 from katgen.leader.instances import Units, instances, units_of
 from katgen.leader.planstore import Committed
@@ -99,14 +99,7 @@ class Cluster:
 
     async def news(self, clock: Clock, within_s: float) -> None:
         """Wait for the next change, so long at most."""
-        news = asyncio.create_task(self.changed(), name="news of the cluster")
-        late = asyncio.create_task(clock.sleep(within_s), name="no news in time")
-        try:
-            await asyncio.wait({news, late}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            news.cancel()
-            late.cancel()
-            await asyncio.gather(news, late, return_exceptions=True)
+        await until_first(clock, within_s, news=self.changed())
 
     def touch(self, revision: int, workloads: Collection[WorkloadKey]) -> None:
         """Remember what a change of objects was about."""

@@ -31,6 +31,7 @@ from katgen.leader.candidate import (
     numbered,
 )
 from katgen.leader.changes import follow
+from katgen.leader.clock import until_first
 from katgen.leader.desired import Pinner, Resolved, Standing, Wanted, resolved, wanted
 from katgen.leader.documents import Stored
 from katgen.leader.events import Happening
@@ -54,7 +55,7 @@ from katgen.leader.resolving import (
     pin_from,
     requests,
 )
-from katgen.leader.resting import Rests, lacks_addresses
+from katgen.leader.resting import Rests, is_short
 from katgen.leader.rollouts.pacing import Pacing
 from katgen.leader.stock import Stock
 from katgen.leader.store import ConflictError, StoreError
@@ -169,26 +170,15 @@ class Loop:
     async def _until_wanted(self) -> None:
         """Wait for news, for an image, or for the time of the next retry, deadline or rest."""
         cluster, plan = self._cluster, self._cluster.plan
-        cluster.is_short = plan is not None and (bool(cluster.trouble) or lacks_addresses(plan))
+        cluster.is_short = plan is not None and is_short(plan, in_trouble=bool(cluster.trouble))
         moments = (
             next_retry(cluster.holds.values(), self._fetcher.waiting()),
             self._pacing.next_moment(plan),
             self._rests.next_moment(plan) if plan is not None and cluster.is_short else None,
         )
         due = min((one for one in moments if one is not None), default=None)
-        waits = {
-            asyncio.create_task(self._wake.wait(), name="news"),
-            asyncio.create_task(self._fetcher.first(), name="an image"),
-        }
-        if due is not None:
-            delay = max(0.0, due - self._clock.monotonic())
-            waits.add(asyncio.create_task(self._clock.sleep(delay), name="a moment"))
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for one in waits:
-                one.cancel()
-            await asyncio.gather(*waits, return_exceptions=True)
+        late_s = None if due is None else max(0.0, due - self._clock.monotonic())
+        await until_first(self._clock, late_s, news=self._wake.wait(), image=self._fetcher.first())
 
     # -- one pass after the other
 

@@ -41,7 +41,7 @@ class Rests:
         rested = frozenset(
             name for name, one in plan.resting.items() if one.released_generation <= done
         )
-        is_wanted = rested and (lacks_addresses(plan) or _has_no_other(plan, rested))
+        is_wanted = rested and (_lacks_addresses(plan) or _has_no_other(plan, rested))
         return rested if len(rested) >= LOT or is_wanted else frozenset()
 
     def next_moment(self, plan: Plan) -> float | None:
@@ -62,7 +62,12 @@ class Rests:
         return min([max(old, default=0), *acknowledged])
 
 
-def lacks_addresses(plan: Plan) -> bool:
+def is_short(plan: Plan, *, in_trouble: bool) -> bool:
+    """Whether somebody may be waiting for what rests; `in_trouble`: something has been refused."""
+    return bool(plan.resting) and (in_trouble or _lacks_addresses(plan))
+
+
+def _lacks_addresses(plan: Plan) -> bool:
     """Whether an instance finds no place for want of what rests."""
     return any(
         NO_ADDRESS in refusal.reason

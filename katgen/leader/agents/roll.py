@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from katgen.leader.clock import Clock, shown_time
+from katgen.leader.clock import Clock, shown_time, until_first
 from katgen.leader.cluster import Cluster
 from katgen.leader.events import Chronicle, Happening
 from katgen.leader.store import Store, StoreError, Transaction
@@ -111,16 +111,9 @@ class Roll:
                 del self._unwritten[node]
 
     async def _until_due(self) -> None:
-        waits: set[asyncio.Task[object]] = {
-            asyncio.create_task(self._news.wait(), name="news of nodes")
-        }
-        if self._absent:
-            due = min(self._absent.values()) + self._timeout_s()
-            delay = max(0.0, due - self.clock.monotonic())
-            waits.add(asyncio.create_task(self.clock.sleep(delay), name="a node's deadline"))
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for one in waits:
-                one.cancel()
-            await asyncio.gather(*waits, return_exceptions=True)
+        if not self._absent:
+            await self._news.wait()
+            return
+        due = min(self._absent.values()) + self._timeout_s()
+        late_s = max(0.0, due - self.clock.monotonic())
+        await until_first(self.clock, late_s, news=self._news.wait())

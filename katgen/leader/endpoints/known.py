@@ -12,7 +12,7 @@ from typing import Final, Protocol
 from katgen.endpoints import DRAINING, READY
 from katgen.leader import events
 from katgen.leader.agents.received import NOTES_MAX
-from katgen.leader.clock import Clock
+from katgen.leader.clock import Clock, until_first
 from katgen.leader.cluster import Cluster
 from katgen.leader.endpoints.fanout import Draining, Subscriber
 from katgen.leader.endpoints.places import Places, namespace_of
@@ -209,18 +209,8 @@ class Endpoints:
         return subscriber.wait_s(now) if subscriber.pending else 0.0
 
     async def _until_news(self, at_most_s: float) -> None:
-        waits: set[asyncio.Task[object]] = {
-            asyncio.create_task(self._news.wait(), name="news of endpoints"),
-            asyncio.create_task(self._until_planned(), name="another plan"),
-        }
-        if at_most_s:
-            waits.add(asyncio.create_task(self._clock.sleep(at_most_s), name="a slow node"))
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for one in waits:
-                one.cancel()
-            await asyncio.gather(*waits, return_exceptions=True)
+        late_s = at_most_s or None
+        await until_first(self._clock, late_s, news=self._news.wait(), plan=self._until_planned())
 
     async def _until_planned(self) -> None:
         """Wait for another plan, or for a node that follows one."""
