@@ -100,3 +100,28 @@ def test_of_one_instance_there_are_two_for_a_while(kat: OneNode) -> None:
     assert asked.failed == []
     assert asked.answers.keys() == {"four", "five"}
     assert len(kat.pids()) == 1
+
+
+def test_what_runs_on_every_node_is_replaced_where_it_is(kat: OneNode) -> None:
+    everywhere = (
+        served(kat, stage="six")
+        .replace("name: web}", "name: everywhere}")
+        .replace("type: Service\n  replicas: 3", "type: DaemonService")
+        .replace("maxSurge: 1, maxUnavailable: 0", "maxUnavailable: 1")
+    )
+    kat.apply(everywhere)
+    url = "http://everywhere.default.kat.cluster.local/"
+    assert kat.fetch(url) == {"six"}
+    kat.apply(everywhere.replace("six", "seven"))
+    assert kat.fetch(url, tries=8) == {"seven"}
+    (before,) = ours(kat, "everywhere")
+    kat.katcall("restart", "everywhere")
+    (after,) = ours(kat, "everywhere")
+    assert after != before
+    assert kat.fetch(url, tries=8) == {"seven"}
+    kat.katcall("delete", "workload", "everywhere")
+    assert ours(kat, "everywhere") == []
+
+
+def ours(kat: OneNode, workload: str) -> list[str]:
+    return [name for name in kat.pids() if f".{workload}." in name]
