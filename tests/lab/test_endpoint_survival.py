@@ -297,7 +297,8 @@ def test_after_a_boot_without_a_leader_only_who_is_healthy_gets_traffic(kat: One
         with load(kat.node, URL, rate=50) as asked:
             until_all_answer(kat)
             until(kat.node, f"systemctl is-active {AGENT} && {named(2)}")
-        assert set(asked.answers) == OTHERS
+        assert set(asked.answers) <= OTHERS  # a boot may be over after so few
+        assert kat.fetch(URL, tries=TRIES) == OTHERS
         kat.node.run(["rm", BAD])
         until(kat.node, f"{named(3)} && {leads_to_bad(kat)}")
         assert kat.fetch(URL, tries=TRIES) == ALL

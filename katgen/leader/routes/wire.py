@@ -11,18 +11,20 @@ from aiohttp import web
 
 from katgen.leader import uploads
 from katgen.leader.answers import Written, trouble
-from katgen.leader.auth import CHANGED, REQUEST_ID, Answer
+from katgen.leader.auth import CHANGED, REQUEST_ID, Answer, judge_again
 from katgen.leader.documents import Incoming, Stored, Wire, incoming, shown
 from katgen.leader.errors import InputError
 from katgen.leader.objects import Applied
 from katgen.leader.services import SERVICES
+from katgen.leader.store import StoreError
 
 API: Final = "/v1alpha1"
 NAMESPACED: Final = f"{API}/n/{{ns}}"
 JSON: Final = "application/json"
 LINES: Final = "application/x-ndjson"
 ALIVE_S: Final = 15.0
-"""A stream without news carries an empty line so often: a reader that is gone is noticed."""
+"""A stream without news carries an empty line so often: a reader that is gone is noticed. As often
+it is looked whether one may still read."""
 SMALL_S: Final = 20.0
 """For a body that is no upload to arrive."""
 SMALL_BYTES: Final = 16 << 10
@@ -145,8 +147,10 @@ def stream(answer: Callable[[web.Request], Any]) -> Answer:
 async def lines(request: web.Request, values: AsyncIterator[object]) -> web.StreamResponse:
     """Send values as JSON lines as they come.
 
-    The first is waited for before the answer begins, so that an error still has its status.
+    The first is waited for before the answer begins, so that an error still has its status. Raises
+    DeniedError, which cuts the connection, soon after the reader's token or certificate is gone.
     """
+    clock = asyncio.get_running_loop().time
     async with aclosing(kept_alive(values)) as each:  # type: ignore[type-var]  # generators close
         first = await anext(each, None)
         response = web.StreamResponse(
@@ -155,8 +159,13 @@ async def lines(request: web.Request, values: AsyncIterator[object]) -> web.Stre
         await response.prepare(request)
         if first is not None:
             await response.write(first)
+        judged = clock()
         with suppress(ConnectionError):  # the reader has gone
             async for line in each:
+                if clock() >= judged + ALIVE_S:
+                    judged = clock()
+                    with suppress(StoreError):  # then nobody knows otherwise
+                        await judge_again(request)
                 await response.write(line)
     return response
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -13,6 +13,7 @@ from katgen.leader.answers import Progress
 from katgen.leader.documents import ObjectKey
 from katgen.leader.routes import wire
 from katgen.leader.store import Transaction
+from katgen.leader.tokens import make_token
 from katgen.names import NodeName
 from katgen.protocol import LogEnd, LogLine, LogLines, ReadLogs, ToAgent, ToLeader
 from tests.unit.leader.api import UID, Api, Told, api
@@ -128,6 +129,21 @@ async def test_an_agent_hears_that_the_reader_of_its_journal_has_gone(
         assert b"hello" in await answer.content.readline()
         assert not told.closed.is_set()
         answer.close()
+        await asyncio.wait_for(told.closed.wait(), 5)
+
+
+async def test_who_loses_its_token_loses_what_it_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "ALIVE_S", 0.01)
+    told, token = Following(), make_token("bob", "admin", "t")
+    async with api(told) as kat:
+        await kat.store.commit(Transaction(puts={token.path: token.value}))
+        bob = replace(kat, token=token.text)
+        answer = await bob.ask("GET", "/v1alpha1/n/default/workloads/web/logs?follow=1")
+        for _ in range(20):
+            assert await answer.content.readline() != b""
+        await kat.store.commit(Transaction(deletes=[token.path]))
+        with pytest.raises(ClientError):
+            await asyncio.wait_for(answer.read(), 5)
         await asyncio.wait_for(told.closed.wait(), 5)
 
 
