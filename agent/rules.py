@@ -67,7 +67,9 @@ class Rules:
             await self._see_lost()
             before = await self._generation()
             yield
-            if await self._generation() != before:  # else the kernel has refused them
+            after = await self._generation()
+            self._note_between(before, after)
+            if after != before:  # else the kernel has refused them
                 try:
                     await self._remember()
                 except UnfitError as err:
@@ -117,6 +119,7 @@ class Rules:
             if self._before is not None:
                 await self._before()
             await self._node.systemd.reload(SERVICE, RELOAD_S)
+            self._note_between(before, await self._generation())
             await self._remember()
         except (UnfitError, UnitError) as err:
             self._failed(f"the packet rules cannot be loaded: {err}")
@@ -138,15 +141,13 @@ class Rules:
 
     async def _is_again(self) -> bool:
         """Whether to try a load again that has failed; at once if there is anything else now."""
-        if self._node.clock.boottime() >= self._retry_at:
-            await self._see_lost()
-            return True
+        is_time = self._node.clock.boottime() >= self._retry_at
         now = await self._node.network.generation()
         if now == self._endpoints.followed(self._refused.generation):
-            return False
+            return is_time
         before, look = self._refused, await self._look()
         self._refused = Look(look.generation, before.digest)
-        return look.digest != before.digest
+        return is_time or look.digest != before.digest
 
     async def _remember(self) -> None:
         """Take what was loaded for right. Raises UnfitError."""
@@ -158,15 +159,24 @@ class Rules:
         self._well()
 
     async def _see_lost(self) -> None:
-        """Take note if there are no rules at all before a load."""
+        """Take note if there are none, or wrong ones, before a load."""
         with suppress(UnfitError):
             if not await self._is_untouched():
                 await self._look()
 
+    def _note_between(self, before: int, after: int) -> None:
+        """Take note if somebody else was at work between a look and the end of a load."""
+        self._was_lost |= not self._endpoints.is_alone(before, after)
+
     async def _look(self) -> Look:
-        """Look; if there are no rules at all, what begins meanwhile is led to nobody."""
+        """Look; while there are none, or wrong ones, what begins may be led to nobody."""
+        right = self._endpoints.right
         look = await self._endpoints.look()
-        self._was_lost |= not look.digest
+        is_right = look.digest != "" and look.digest == right.digest
+        self._was_lost |= not look.digest or (right != UNKNOWN and not is_right)
+        if is_right and self._was_lost:  # somebody else has loaded them
+            self._was_lost = False
+            self._endpoints.lost()
         return look
 
     async def _is_wrong(self, *, applying: bool) -> bool:

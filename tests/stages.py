@@ -5,6 +5,7 @@ pytest's own closing lines. A test has pyproject.toml's time, a command LIMIT_S.
 failed, 2 for an unknown stage.
 """
 
+import re
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ PYTEST = (str(BIN / "pytest"), "-rsfE")
 GENERATE = "katgen.cli.generate"
 NO_TESTS = 5  # pytest's exit code when it found none
 BROKEN = ("FAILED ", "ERROR ")  # how pytest's lines about tests that did not pass begin
+TEST = re.compile(r"(?:FAILED|ERROR) (tests/[^ ]+)")
 SHOWN = 20  # of them in the summary
 LIMIT_S = 60 * 60
 """How long a command may take: the lab is through in half of it."""
@@ -87,9 +89,10 @@ def run_stage(stage: str) -> Outcome:
             failed.append(" ".join((Path(command[0]).name, *command[1:])))
         if command[: len(PYTEST)] == PYTEST:
             closing = "no tests" if code == NO_TESTS else (lines or [""])[-1]
-            broken += [line for line in lines if line.startswith(BROKEN)]
+            broken += [(found[1], line) for line in lines if (found := TEST.match(line))]
     seconds = time.monotonic() - start
-    outcome = Outcome(stage, seconds, tuple(failed), closing, tuple(dict.fromkeys(broken)))
+    each = tuple(dict(reversed(broken)).values())  # the first line of each
+    outcome = Outcome(stage, seconds, tuple(failed), closing, each[::-1])
     say(f"=== {stage}: {verdict(outcome)} in {outcome.seconds:.1f} s\n")
     return outcome
 
@@ -97,28 +100,38 @@ def run_stage(stage: str) -> Outcome:
 def run_shown(
     command: Command, limit_s: float = LIMIT_S, end_s: float = END_S
 ) -> tuple[int, list[str]]:
-    """Run a command; return its exit code and the lines that it printed, without empty ones."""
-    lines = []
+    """Run a command; return its exit code and the lines that it printed, without empty ones.
+
+    If it took too long, there is a last one that says so.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a shell
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    lines, late = list[str](), list[str]()
     with subprocess.Popen(
         command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as child:
         assert child.stdout is not None
-        watch = threading.Thread(target=end_in_time, args=(child, limit_s, end_s), daemon=True)
+        watch = threading.Thread(
+            target=end_in_time, args=(child, limit_s, end_s, late), daemon=True
+        )
         watch.start()
         for line in child.stdout:
             sys.stdout.write(line)
             sys.stdout.flush()
             lines.append(line.strip())
-    return child.returncode, [line for line in lines if line]
+    return child.returncode, [line for line in (*lines, *late) if line]
 
 
-def end_in_time(child: "subprocess.Popen[str]", limit_s: float, end_s: float) -> None:
+def end_in_time(
+    child: "subprocess.Popen[str]", limit_s: float, end_s: float, late: list[str]
+) -> None:
     """End a command that takes too long, first as Ctrl-C does: pytest then tells how far it is."""
     for how, within_s in ((signal.SIGINT, limit_s), (signal.SIGKILL, end_s)):
         try:
             child.wait(within_s)
         except subprocess.TimeoutExpired:
-            say(f"ERROR it is still running after {within_s:g} s")
+            late.append(f"still running after {within_s:g} s, ended by {how.name}")
+            say(late[-1])
             child.send_signal(how)
 
 

@@ -25,6 +25,8 @@ table inet kat_probe {
 destroy element inet kat_probe one { 192.0.2.1 }
 """
 _WRAP: Final = 1 << 32
+ATTEMPTS: Final = 5
+"""At connections that were led to nobody: a machine with very many is not looked at for ever."""
 
 _log = logging.getLogger(__name__)
 
@@ -52,7 +54,7 @@ class EndpointRules:
         self._is_sparing = False
         self._chains: frozenset[str] = frozenset()
         self._left: set[str] = set()
-        self._has_strays = False
+        self._attempts = 0
         self._own_steps = (-1, -1)
         self._can_destroy = self._is_prepared = False
         self._working = asyncio.Lock()
@@ -133,28 +135,31 @@ class EndpointRules:
         return now if digest and digest == self.right.digest else UNKNOWN.generation
 
     def lost(self) -> None:
-        """Take note that there were no rules for a time, and are again."""
-        self._has_strays = True
+        """Take note that there were no rules, or wrong ones, for a time, and right ones again."""
+        self._attempts = ATTEMPTS
 
     async def forget(self) -> None:
         """Have the kernel forget UDP clients of who has left, and whoever was led to nobody.
 
         Raises UnfitError; then once more. What is to change meanwhile need not wait for it.
         """
-        await self._forget_strays()
         await self._forget_left()
+        if self._attempts:
+            await self._forget_strays()
 
     async def _forget_strays(self) -> None:
+        """Look at all connections of this machine: a million take some seconds."""
         virtual = self._wanted.virtual_addresses()
-        if not self._has_strays or not virtual:
+        if not virtual:
             return
-        self._has_strays = False
+        attempts, self._attempts = self._attempts, 0
         try:
             count = await self._network.forget_untranslated(virtual)
         except BaseException:
-            self._has_strays = True
+            self._attempts = self._attempts or attempts - 1
             raise
-        self._counts.forgot(count)
+        if count:
+            _log.info("%d connections were led to nobody without packet rules: forgotten", count)
 
     async def _forget_left(self) -> None:
         left, self._left = self._left, set()
@@ -209,6 +214,10 @@ class EndpointRules:
                 _log.warning("somebody has changed endpoints in the packet rules, restoring")
                 self._counts.restored()
             await self._bring(seen)
+
+    def is_alone(self, before: int, after: int) -> bool:
+        """Whether no more than one transaction has led from one generation to another."""
+        return (after - before) % _WRAP <= 1
 
     def followed(self, generation: int) -> int:
         """Return the generation that our own changes alone have led to from this one."""

@@ -58,8 +58,9 @@ class Wanted:
         return frozenset((*(one.virtual_address for one in services), *candidates))
 
     def virtual_addresses(self) -> frozenset[str]:
-        """Return those of all services."""
-        return frozenset(one.virtual_address for one in self._services.values())
+        """Return those of all services that have one."""
+        all_ = (one.virtual_address for one in self._services.values())
+        return frozenset(one for one in all_ if one)
 
     def answering(self) -> Mapping[str, frozenset[str]]:
         """Return who answers at each virtual address with UDP ports."""

@@ -65,7 +65,7 @@ def clients(node: "Node") -> Iterator[Told]:
     node.put(PROGRAM, Path(__file__).read_bytes())
     told = Told()
     command = node.command(["python3", "-I", PROGRAM])
-    with begun(command, ends_within_s=4 * ANSWER_S) as said:
+    with begun(command, ends_within_s=6 * ANSWER_S) as said:
         yield told
     for name, value in json.loads(said[0]).items():
         setattr(told, name, value)

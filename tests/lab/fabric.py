@@ -27,7 +27,7 @@ from tests.lab.process import Ran, finish
 TOOLS = ("unshare", "nsenter", "ip", "bridge", "chroot", "sysctl")
 ECHO = str(Path(__file__).with_name("echo.py"))
 PORT = 8080
-TRIES = 10
+TRIES = 50
 NAMESPACES = f"{SCRATCH}/netns"
 
 NODE = """

@@ -36,9 +36,12 @@ spec:
 HTTP = "{http: {path: /ok, port: 8080}, periodSeconds: 1, failureThreshold: 1}"
 TCP = "{tcp: {port: 8081}, periodSeconds: 1, failureThreshold: 1}"
 EXEC = "{exec: {command: [test, -e, /tmp/ok]}, periodSeconds: 1, failureThreshold: 1}"
-BY_PODMAN = "{exec: {command: [test, -e, /tmp/ok]}, periodSeconds: 2, failureThreshold: 1}"
+# What serves only after a second, on a busy machine, is not dead.
+LATE = "initialDelaySeconds: 3, periodSeconds"
+ALIVE = HTTP.replace("periodSeconds", LATE)
+BY_PODMAN = f"{{exec: {{command: [test, -e, /tmp/ok]}}, {LATE}: 2, failureThreshold: 1}}"
 IS_READY = "{exec: {command: [test, -e, /tmp/ready]}, periodSeconds: 1, failureThreshold: 1}"
-SLOW = "{tcp: {port: 8081}, periodSeconds: 1, failureThreshold: 2}"
+SLOW = f"{{tcp: {{port: 8081}}, {LATE}: 1, failureThreshold: 2}}"
 HANGS = "echo >>/tmp/tried; trap : TERM; sleep 4321; sleep 4321; :"
 HANGING = (
     f"{{exec: {{command: [sh, -c, '{HANGS}']}},"
@@ -48,11 +51,11 @@ CHECKS = {
     "ready-http": f"readiness: {HTTP}",
     "ready-tcp": f"readiness: {TCP}",
     "ready-exec": f"readiness: {EXEC}",
-    "live-http": f"liveness: {HTTP}",
+    "live-http": f"liveness: {ALIVE}",
     "live-tcp": f"liveness: {SLOW}",
     "live-exec": f"liveness: {BY_PODMAN}",
     "both": f"readiness: {IS_READY}\n    liveness: {BY_PODMAN}",
-    "last": f"liveness: {HTTP}",
+    "last": f"liveness: {ALIVE}",
 }
 
 
@@ -105,7 +108,7 @@ def test_what_is_not_alive_is_restarted_and_ready_again(kat: OneNode, name: str)
 
 
 def test_why_it_was_restarted_is_told_and_counted(kat: OneNode) -> None:
-    kat.apply(document(kat, "told", f"liveness: {HTTP}"))
+    kat.apply(document(kat, "told", f"liveness: {ALIVE}"))
     until(kat.node, told("told", "ready"))
     inside(kat, "told", "rm /tmp/ok")
     until(kat.node, "katcall get events | grep -q 'Killing.*workload/told'")

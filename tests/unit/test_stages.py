@@ -3,6 +3,7 @@ import sys
 
 import pytest
 
+from tests import stages
 from tests.stages import SHOWN, STAGES, Outcome, main, run_shown, summary
 
 ENDLESS = "import time; print('begun', flush=True); time.sleep(600)"
@@ -36,10 +37,33 @@ def test_the_summary_has_the_tests_that_failed_and_not_a_thousand() -> None:
 def test_a_command_that_does_not_end_is_ended(
     program: str, code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ended, lines = run_shown((sys.executable, "-c", program), limit_s=1, end_s=0.5)
+    ended, lines = run_shown((sys.executable, "-c", program), limit_s=3, end_s=0.5)
     assert ended == code
     assert lines[0] == "begun"
-    assert "is still running after 1 s" in capsys.readouterr().out
+    assert lines[-1] in capsys.readouterr().out
+    assert lines[-1].startswith("still running after ")
+
+
+def test_what_failed_is_named_once_and_what_it_logged_is_no_test(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said = """
+ERROR    agent.rules:rules.py:10 no
+FAILED tests/a.py::test_b[1] - assert the whole of it
+F
+FAILED tests/a.py::test_b[1] - assert the...
+ERROR tests/a.py::test_c - oh
+2 failed in 1 s
+"""
+    program = ("sh", "-c", f"echo '{said}'; exit 1")
+    monkeypatch.setattr(stages, "PYTEST", program)
+    monkeypatch.setitem(STAGES, "unit", (program,))
+    outcome = stages.run_stage("unit")
+    assert outcome.broken == (
+        "FAILED tests/a.py::test_b[1] - assert the whole of it",
+        "ERROR tests/a.py::test_c - oh",
+    )
+    assert outcome.closing == "2 failed in 1 s"
 
 
 def test_a_stage_that_is_not_there_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:

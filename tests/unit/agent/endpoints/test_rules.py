@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from agent.endpoints.elements import Elements, changes, share
-from agent.endpoints.rules import EndpointRules
+from agent.endpoints.rules import ATTEMPTS, EndpointRules
 from agent.ports import UnfitError, UnitError
 from agent.rules import Rules
 from katgen.endpoints import READY, Candidate, NamespaceServices, Service, States
@@ -198,6 +198,25 @@ async def lose_and_start(machine: Machine) -> None:
     await machine.rules.load()
 
 
+async def alter_and_check(machine: Machine) -> None:
+    machine.node.network.load(ALTERED)
+    assert await machine.rules.check()
+
+
+async def lose_between_look_and_load(machine: Machine) -> None:
+    async with machine.rules.loading():
+        machine.node.network.load("")
+        machine.node.network.load("# rules\n")
+
+
+async def lose_and_be_loaded_by_others(machine: Machine) -> None:
+    machine.node.network.load("")
+    async with machine.rules.loading():
+        pass
+    machine.node.network.load("# rules\n")
+    assert not await machine.rules.check()
+
+
 async def lose_and_be_refused(machine: Machine) -> None:
     machine.node.trace.fail("systemd.reload", UnitError("kat-nft.service", "exit-code"))
     machine.node.network.load(ALTERED)
@@ -207,7 +226,16 @@ async def lose_and_be_refused(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize(
-    "lose", [lose_and_check, lose_and_apply, lose_and_start, lose_and_be_refused]
+    "lose",
+    [
+        lose_and_check,
+        lose_and_apply,
+        lose_and_start,
+        lose_and_be_refused,
+        lose_between_look_and_load,
+        lose_and_be_loaded_by_others,
+        alter_and_check,
+    ],
 )
 async def test_who_was_led_to_nobody_while_there_were_no_rules_is_led_anew(
     machine: Machine, lose: Callable[[Machine], Awaitable[None]]
@@ -234,13 +262,31 @@ async def test_who_was_led_to_nobody_and_could_not_be_forgotten_is_at_the_next_a
     assert machine.node.network.connections == []
 
 
-async def test_altered_rules_have_nobody_looked_for(machine: Machine) -> None:
-    machine.node.network.load(ALTERED)
-    assert await machine.rules.check()
+async def test_as_long_as_rules_are_right_nobody_is_looked_for(machine: Machine) -> None:
+    machine.node.network.change_elsewhere()
+    assert not await machine.rules.check()
     async with machine.rules.loading():
-        machine.node.network.load("# rules\n")
-    await machine.say(ready(0, 1, 2))
+        machine.node.network.load("# newer\n")
+    machine.node.network.change_elsewhere()
+    async with machine.rules.loading():
+        pass
+    await machine.say(ready(0, 1))
     assert machine.node.trace.texts("network.forget_untranslated") == []
+
+
+async def test_a_machine_with_too_many_connections_is_not_looked_at_for_ever(
+    machine: Machine,
+) -> None:
+    machine.node.network.connections = [(VIRTUAL, "10.100.1.11")]
+    await lose_and_check(machine)
+    for nth in range(ATTEMPTS):
+        machine.node.trace.fail("network.forget_untranslated", UnfitError("timed out"), nth + 1)
+    for _ in range(ATTEMPTS):
+        with pytest.raises(UnfitError):
+            await machine.say(ready(0, 2))
+    assert machine.node.network.connections == []  # who has left is forgotten all the same
+    await machine.say(ready(0, 2))
+    assert len(machine.node.trace.texts("network.forget_untranslated")) == ATTEMPTS
 
 
 async def test_a_service_that_is_gone_takes_its_elements_along(machine: Machine) -> None:
