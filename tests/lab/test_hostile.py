@@ -19,6 +19,7 @@ from katgen.render.unitfile import Variables
 from katgen.render.view import ClusterView, PlannedWorkload
 from tests.lab import Node, bridge, host
 from tests.lab.images import BUSYBOX, import_busybox
+from tests.lab.settled import until
 from tests.oracles.cell import static_units
 from tests.properties.hostile import texts
 
@@ -34,6 +35,7 @@ printf '%s\\0' "$@" >/out/args
 pwd >/out/folder
 hostname >/out/host
 cp -r /files /out/files
+touch /out/all
 sleep inf & trap 'kill %1' TERM; wait
 """
 HEALTH = "printf '%s\\0' \"$@\" >/out/health; exit 0"
@@ -142,6 +144,7 @@ def running(node: Node) -> Node:
     node.put(made.path, made.content)
     node.run(["systemctl", "daemon-reload"])
     node.run(["systemctl", "start", made.unit])
+    until(node, f"test -e {OUT}/all")
     return node
 
 
