@@ -1,6 +1,7 @@
 """Contents that a target needs, fetched once; and the scratch tree in which tools look at them."""
 
 import hashlib
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -14,6 +15,8 @@ from katgen.bundle import Entry
 SCRATCH: Final = "/run/kat/staged"
 """In memory: nothing here outlives a boot, and nothing waits for a disk."""
 _AT_ONCE: Final = 128
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,10 @@ def _fresh(target: Target, node: NodePorts) -> tuple[Entry, ...]:
 
 
 def _is_here(node: NodePorts, digest: str) -> bool:
-    found = node.files.stat(state.content_path(digest))
+    path = state.content_path(digest)
+    found = node.files.stat(path)
+    if found is not None and found.digest != digest:
+        _log.warning("%s %s fetching it again", path, state.DAMAGED)
     return found is not None and found.digest == digest
 
 

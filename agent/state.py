@@ -25,6 +25,7 @@ from katgen.names import NodeName
 from katgen.protocol import SignedRecord
 
 ROOT: Final = "/var/lib/kat"
+DAMAGED: Final = "is damaged: its digest is another; is the disk sound?"
 AGENT: Final = f"{ROOT}/agent"
 NODE: Final = f"{AGENT}/node.json"
 TRUST: Final = f"{AGENT}/trust.json"
@@ -164,5 +165,5 @@ def content(files: Files, digest: str) -> bytes:
     if data is None:
         raise UnfitError(f"{path} is missing; the next proposal fetches it")
     if hashlib.sha256(data).hexdigest() != digest:
-        raise UnfitError(f"{path} is damaged: its digest is another; is the disk sound?")
+        raise UnfitError(f"{path} {DAMAGED}")
     return data

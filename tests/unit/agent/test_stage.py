@@ -31,12 +31,18 @@ async def test_what_is_in_place_is_not_fetched() -> None:
     assert [entry.path for entry in staged.fresh] == [zone().path]
 
 
-async def test_a_content_with_a_flipped_bit_is_fetched_again() -> None:
+async def test_a_content_with_a_flipped_bit_is_told_and_fetched_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     node, cluster = FakeNode(), Cluster()
     target = cluster.target(1, WEB)
     node.files.put(state.content_path(WEB.digest), WEB.content[:-1] + b"\0")
     await stage(target, FakeSession(files=cluster.contents), node.ports)
     assert state.content(node.files, WEB.digest) == WEB.content
+    path = state.content_path(WEB.digest)
+    assert [one.getMessage() for one in caplog.records] == [
+        f"{path} is damaged: its digest is another; is the disk sound? fetching it again"
+    ]
 
 
 async def test_a_leader_that_lies_about_a_content_is_not_believed() -> None:
